@@ -100,7 +100,7 @@ macro_rules! reasons {
             /// One sentence for people.
             #[must_use]
             pub fn explanation(self) -> &'static str {
-                match self { $(Reason::$name => concat!($($doc),+).trim_ascii(),)* }
+                match self { $(Reason::$name => concat!($($doc),+).trim_start(),)* }
             }
         }
     };
