@@ -1,0 +1,234 @@
+//! The columns of evidence, and the rows of one batch laid out in them.
+//!
+//! Columns that every pipeline has come first, in a fixed order; then the event's columns that are
+//! not personal, as `event_<name>`; then the model's inputs, as `feature_<name>`. All are nullable
+//! where a rejected record or a gap has nothing to say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::AsArray as _;
+use arrow::array::{
+    Array, ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
+
+use crate::record::{Decision, Digest, NextOffset, Offset, Rejection};
+
+/// The metadata key under which Parquet readers and writers agree on a column's identity.
+pub const FIELD_ID: &str = "PARQUET:field_id";
+
+/// Names of the fixed columns.
+pub mod columns {
+    pub const KIND: &str = "kind";
+    pub const OFFSET: &str = "offset";
+    pub const NEXT_OFFSET: &str = "next_offset";
+    pub const BROKER_TIME: &str = "broker_time";
+    pub const SCORE: &str = "score";
+    pub const MARGIN: &str = "margin";
+    pub const DECISION: &str = "decision";
+    pub const REJECT_STAGE: &str = "reject_stage";
+    pub const REJECT_REASON: &str = "reject_reason";
+    pub const EVENT_PREFIX: &str = "event_";
+    pub const FEATURE_PREFIX: &str = "feature_";
+}
+
+/// What a row stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Scored,
+    Rejected,
+    Gap,
+}
+
+impl Kind {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Scored => "scored",
+            Kind::Rejected => "rejected",
+            Kind::Gap => "gap",
+        }
+    }
+}
+
+/// UTC microseconds, the one type of time.
+fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// The fixed columns with their ids, in order. Ids are for ever; a column that goes away takes its id
+/// with it.
+fn fixed() -> Vec<Field> {
+    let column = |name: &str, kind: DataType, nullable: bool, id: i32| {
+        Field::new(name, kind, nullable).with_metadata(id_metadata(id))
+    };
+    vec![
+        column(columns::KIND, DataType::Utf8, false, 1),
+        column(columns::OFFSET, DataType::Int64, false, 2),
+        column(columns::NEXT_OFFSET, DataType::Int64, false, 3),
+        column(columns::BROKER_TIME, timestamp(), true, 4),
+        column(columns::SCORE, DataType::Float32, true, 5),
+        column(columns::MARGIN, DataType::Float32, true, 6),
+        column(columns::DECISION, DataType::Utf8, true, 7),
+        column(columns::REJECT_STAGE, DataType::Utf8, true, 8),
+        column(columns::REJECT_REASON, DataType::Utf8, true, 9),
+    ]
+}
+
+fn id_metadata(id: i32) -> HashMap<String, String> {
+    HashMap::from([(FIELD_ID.to_owned(), id.to_string())])
+}
+
+/// The id of a column that the input schema or the model names. It follows from the name alone, so
+/// that it stays when columns come, go or move. The first 1,024 ids are for fixed columns.
+#[must_use]
+pub fn field_id(name: &str) -> i32 {
+    let digest = Digest::of(name.as_bytes()).0;
+    let word = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    let id = (word & 0x3fff_ffff) + 1024;
+    i32::try_from(id).expect("thirty bits and a little fit")
+}
+
+/// The columns of a row: `events` are those of the input schema that are not personal.
+///
+/// # Errors
+/// Two names that share an id or a column name; one of them must be renamed.
+pub fn row_schema(events: &[Field], features: &[Field]) -> Result<Schema, String> {
+    let named = |prefix: &str, field: &Field| {
+        let name = format!("{prefix}{}", field.name());
+        let id = field_id(&name);
+        Field::new(name, field.data_type().clone(), true).with_metadata(id_metadata(id))
+    };
+    let mut fields = fixed();
+    fields.extend(
+        events
+            .iter()
+            .map(|field| named(columns::EVENT_PREFIX, field)),
+    );
+    fields.extend(
+        features
+            .iter()
+            .map(|field| named(columns::FEATURE_PREFIX, field)),
+    );
+    let mut seen: HashMap<&str, &str> = HashMap::new();
+    for field in &fields {
+        if let Some(other) = seen.insert(&field.metadata()[FIELD_ID], field.name()) {
+            return Err(format!(
+                "columns `{other}` and `{}` share an id",
+                field.name()
+            ));
+        }
+    }
+    Ok(Schema::new(fields))
+}
+
+/// Where a row stands in the input, and what became of it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Place {
+    pub kind: Kind,
+    pub offset: Offset,
+    pub next: NextOffset,
+    /// The broker's time of the record, µs; none for a gap or where the broker has none.
+    pub broker_time: Option<i64>,
+    pub rejection: Option<Rejection>,
+}
+
+/// What the model and the policy said of a row.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Verdict {
+    pub score: f32,
+    pub margin: Option<f32>,
+    pub decision: Decision,
+}
+
+/// Lays rows out. `verdicts`, `events` and `features` are as long as `places` and in its order; what
+/// they hold for a row that is not scored is left out.
+///
+/// # Panics
+/// When lengths differ: a stage has lost a row.
+#[must_use]
+pub fn lay_out(
+    schema: &Arc<Schema>,
+    places: &[Place],
+    verdicts: &[Option<Verdict>],
+    events: &[ArrayRef],
+    features: &[ArrayRef],
+) -> RecordBatch {
+    assert_eq!(places.len(), verdicts.len(), "a stage has lost a row");
+    let verdict = |get: fn(&Verdict) -> Option<f32>| -> ArrayRef {
+        let values = verdicts.iter().map(|v| v.as_ref().and_then(get));
+        Arc::new(values.collect::<Float32Array>())
+    };
+    let rejection = |get: fn(&Rejection) -> &'static str| -> ArrayRef {
+        let values = places.iter().map(|p| p.rejection.as_ref().map(get));
+        Arc::new(values.collect::<StringArray>())
+    };
+    let kinds = places.iter().map(|p| Some(p.kind.as_str()));
+    let offsets = places.iter().map(|p| p.offset.0);
+    let next_offsets = places.iter().map(|p| p.next.0);
+    let times: TimestampMicrosecondArray = places.iter().map(|p| p.broker_time).collect();
+    let decisions = verdicts
+        .iter()
+        .map(|v| v.as_ref().map(|v| v.decision.as_str()));
+    let mut arrays: Vec<ArrayRef> = vec![
+        Arc::new(kinds.collect::<StringArray>()),
+        Arc::new(Int64Array::from_iter_values(offsets)),
+        Arc::new(Int64Array::from_iter_values(next_offsets)),
+        Arc::new(times.with_timezone("UTC")),
+        verdict(|v| Some(v.score)),
+        verdict(|v| v.margin),
+        Arc::new(decisions.collect::<StringArray>()),
+        rejection(|r| r.stage.as_str()),
+        rejection(|r| r.reason.as_str()),
+    ];
+    arrays.extend(events.iter().cloned());
+    arrays.extend(features.iter().cloned());
+    RecordBatch::try_new(schema.clone(), arrays).expect("the columns are the schema's")
+}
+
+fn int64<'a>(rows: &'a RecordBatch, name: &str) -> &'a Int64Array {
+    rows.column_by_name(name)
+        .expect("a fixed column")
+        .as_primitive::<Int64Type>()
+}
+
+pub(super) fn offset(rows: &RecordBatch, row: usize) -> Offset {
+    Offset(int64(rows, columns::OFFSET).value(row))
+}
+
+pub(super) fn next_offset(rows: &RecordBatch, row: usize) -> NextOffset {
+    NextOffset(int64(rows, columns::NEXT_OFFSET).value(row))
+}
+
+/// Whether the rows cover `[first, next)` without hole or overlap.
+pub(super) fn check_tiling(
+    rows: &RecordBatch,
+    first: Offset,
+    next: NextOffset,
+) -> Result<(), &'static str> {
+    let column = |name| {
+        let column = rows
+            .column_by_name(name)
+            .filter(|c| c.data_type() == &DataType::Int64);
+        column
+            .ok_or("it has no offsets")
+            .map(|c| c.as_primitive::<Int64Type>())
+    };
+    let (offsets, nexts) = (column(columns::OFFSET)?, column(columns::NEXT_OFFSET)?);
+    if offsets.null_count() + nexts.null_count() > 0 {
+        return Err("it has rows without an offset");
+    }
+    let mut expected = first.0;
+    for (&offset, &next) in offsets.values().iter().zip(nexts.values()) {
+        if offset != expected || next <= offset {
+            return Err("its rows do not join");
+        }
+        expected = next;
+    }
+    if expected == next.0 {
+        Ok(())
+    } else {
+        Err("its rows do not end where its header says")
+    }
+}
