@@ -6,6 +6,7 @@
 pub mod config;
 pub mod error;
 pub mod record;
+pub mod batch;
 
 // What a lane does, in order.
 pub mod decide;
@@ -24,6 +25,8 @@ pub mod archive;
 
 // Around both.
 pub mod admin;
+pub mod clock;
+pub mod crash;
 pub mod generate;
 pub mod metrics;
 pub mod native;

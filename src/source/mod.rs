@@ -1,0 +1,622 @@
+//! The input: gathers what has arrived into the rows of a round, and knows where each partition stands.
+//!
+//! One of the three places that touch Kafka. It never commits: offsets travel in the transaction that
+//! publishes what was made of them. It never resets an offset, and never skips one that it cannot
+//! explain (see [`track`] and [`bookmark`]). Rebalances are served between polls, on the lane's own
+//! thread: the callback only notes them down.
+
+pub mod bookmark;
+pub mod track;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset as At, TopicPartitionList};
+use tracing::{info, warn};
+
+use crate::crash;
+use crate::error::{Exit, Fatal, Result};
+use crate::native::{self, TopicIds};
+use crate::record::{Digest, Gap, NextOffset, Offset};
+
+use bookmark::{Bookmark, Refusal, Start};
+use track::{Step, Track};
+
+/// How long one call to the cluster may take, and how often it is tried.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const CALLS_MAX: u32 = 6;
+/// A seek is refused while the client still prepares to fetch; it is tried again this often.
+const SEEKS_MAX: u32 = 100;
+
+/// The consumer of a lane.
+pub type Consumer = BaseConsumer<Notes>;
+
+/// What the client tells between and during polls, noted down for [`Source`] to act on.
+#[derive(Default)]
+pub struct Notes {
+    rebalances: Mutex<Vec<Rebalance>>,
+    disturbed: AtomicBool,
+    closing: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Rebalance {
+    Assigned(Vec<i32>),
+    Revoked(Vec<i32>),
+}
+
+impl Notes {
+    fn take_rebalances(&self) -> Vec<Rebalance> {
+        std::mem::take(&mut self.rebalances.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Passes on what librdkafka logs. It never logs payloads.
+pub fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning => warn!(target: "kafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(target: "kafka", facility, "{message}");
+        }
+    }
+}
+
+impl ClientContext for Notes {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_client(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.disturbed.store(true, Ordering::Relaxed);
+        warn!(target: "kafka", %error, reason, "consumer");
+    }
+}
+
+impl ConsumerContext for Notes {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        if self.closing.load(Ordering::Relaxed) {
+            // Nobody will serve the note any more, and closing waits for this answer.
+            let answer = consumer.incremental_unassign(partitions);
+            if let Err(error) = answer.or_else(|_| consumer.unassign()) {
+                warn!(%error, "leaving the group");
+            }
+            return;
+        }
+        let numbers = partitions.elements().iter().map(|p| p.partition()).collect();
+        let note = match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(numbers),
+            _ => Rebalance::Revoked(numbers),
+        };
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+    }
+}
+
+/// Limits of one gather.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub rows_max: usize,
+    pub bytes_max: usize,
+    /// How long to wait for the first record.
+    pub wait: Duration,
+    /// How long to wait for more after the first, where a larger batch pays.
+    pub linger: Duration,
+}
+
+/// One row of a round.
+pub enum Item<'c> {
+    Record(BorrowedMessage<'c>),
+    Gap(Gap),
+}
+
+/// The rows of one partition, tiling the offsets from `first` to `next`.
+pub struct Gathered<'c> {
+    pub partition: i32,
+    pub first: NextOffset,
+    pub next: NextOffset,
+    pub items: Vec<Item<'c>>,
+}
+
+/// What became of a gather.
+pub enum Gather<'c> {
+    Rows(Vec<Gathered<'c>>),
+    Nothing,
+}
+
+/// A partition that this lane holds.
+struct Held {
+    track: Track,
+    /// The end of what is committed: where a rewind goes.
+    committed: NextOffset,
+    head: Digest,
+    accepted: Option<Gap>,
+}
+
+/// What changed in the assignment, for metrics and readiness.
+#[derive(Debug)]
+pub enum Change {
+    Assigned { held: usize },
+    Revoked { held: usize },
+    Refused { partition: i32, refusal: Refusal },
+    Cleared { partition: i32 },
+}
+
+/// The topics that the input belongs with.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    pub input: String,
+    /// Topics that must have a partition for each of the input's.
+    pub twins: Vec<String>,
+    pub ids: TopicIds,
+}
+
+/// Where each partition of the input stands.
+pub struct Source<'c> {
+    consumer: &'c Consumer,
+    topics: Topics,
+    topic_id: String,
+    held: BTreeMap<i32, Held>,
+    changes: Vec<Change>,
+}
+
+/// Makes a consumer that has not joined its group yet.
+///
+/// # Errors
+/// When the configuration is refused.
+pub fn connect(config: &ClientConfig) -> Result<Consumer> {
+    config
+        .create_with_context(Notes::default())
+        .map_err(|error| Fatal::usage("creating the consumer").because(error))
+}
+
+/// Says that nothing will be served any more, so that dropping the consumer can leave the group.
+pub fn close(consumer: &Consumer) {
+    consumer.context().closing.store(true, Ordering::Relaxed);
+}
+
+impl<'c> Source<'c> {
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// When the input topic cannot be described.
+    pub fn subscribe(consumer: &'c Consumer, topics: Topics) -> Result<Source<'c>> {
+        let topic_id = topics.ids.of(consumer.client(), &topics.input, CALL_TIMEOUT)?;
+        consumer
+            .subscribe(&[&topics.input])
+            .map_err(|e| Fatal::unreachable("subscribing to the input topic").because(e))?;
+        Ok(Source { consumer, topics, topic_id, held: BTreeMap::new(), changes: Vec::new() })
+    }
+
+    /// Who this lane is in its group, at the begin of a round: taken before its first poll, so that a
+    /// commit of the round is fenced by every rebalance after it. None while it is nobody.
+    pub fn member(&self) -> Option<ConsumerGroupMetadata> {
+        // The safe wrapper hides the generation. Asked before and after, so that what is checked is
+        // what was taken.
+        let before = native::member(self.consumer)?;
+        let taken = self.consumer.group_metadata()?;
+        let after = native::member(self.consumer)?;
+        (before == after && before.is_fenced_in()).then_some(taken)
+    }
+
+    /// Gathers what has arrived.
+    ///
+    /// # Errors
+    /// When the client fails for good, or the cluster does not answer.
+    pub fn gather(&mut self, limits: &Limits) -> Result<Gather<'c>> {
+        let mut parts: BTreeMap<i32, Gathered<'c>> = BTreeMap::new();
+        let (mut rows, mut bytes) = (0, 0);
+        let mut deadline = Instant::now() + limits.wait;
+        while rows < limits.rows_max && bytes < limits.bytes_max {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            let polled = self.consumer.poll(wait);
+            if self.serve()? {
+                // Rows of partitions that left must not be scored, and the member's name in this
+                // round is old: the round is over.
+                self.rewind(parts.keys().copied())?;
+                return Ok(Gather::Nothing);
+            }
+            if self.consumer.context().disturbed.swap(false, Ordering::Relaxed) {
+                self.held.values_mut().for_each(|held| held.track.on_disturbance());
+            }
+            match polled {
+                None if wait.is_zero() => break,
+                None if rows == 0 && Instant::now() >= deadline => break,
+                None => {}
+                Some(Err(error)) => self.on_error(&error)?,
+                Some(Ok(message)) => {
+                    let len = message.payload_len();
+                    let taken = self.take(message, &mut parts)?;
+                    if rows == 0 && taken > 0 {
+                        crash::point("lane.after-first-poll");
+                        deadline = Instant::now() + limits.linger;
+                    }
+                    rows += taken;
+                    bytes += len;
+                }
+            }
+        }
+        if parts.is_empty() {
+            return Ok(Gather::Nothing);
+        }
+        Ok(Gather::Rows(parts.into_values().collect()))
+    }
+
+    /// Takes a record into its part. Returns how many rows that made.
+    fn take(
+        &mut self,
+        message: BorrowedMessage<'c>,
+        parts: &mut BTreeMap<i32, Gathered<'c>>,
+    ) -> Result<usize> {
+        let partition = message.partition();
+        let Some(held) = self.held.get_mut(&partition) else {
+            return Ok(0);
+        };
+        match held.track.on_record(Offset(message.offset())) {
+            Step::Take { gap } => {
+                let next = held.track.expected();
+                let part = parts.entry(partition).or_insert_with(|| Gathered {
+                    partition,
+                    first: held.committed,
+                    next,
+                    items: Vec::new(),
+                });
+                let before = part.items.len();
+                if part.items.is_empty() {
+                    part.items.extend(held.accepted.map(Item::Gap));
+                }
+                part.items.extend(gap.map(Item::Gap));
+                part.items.push(Item::Record(message));
+                part.next = next;
+                Ok(part.items.len() - before)
+            }
+            Step::SeekAgain => {
+                let target = held.track.expected();
+                self.seek(&[(partition, target)])?;
+                Ok(0)
+            }
+            Step::Drop => Ok(0),
+            Step::Refuse(disorder) => {
+                // What was gathered before the disorder is sound, but the round is not worth it.
+                parts.remove(&partition);
+                self.refuse(partition, Refusal::Disorder(disorder))?;
+                Ok(0)
+            }
+        }
+    }
+
+    /// The rows of these partitions are committed up to the given ends.
+    pub fn on_committed(&mut self, ends: impl IntoIterator<Item = (i32, NextOffset, Digest)>) {
+        for (partition, next, head) in ends {
+            if let Some(held) = self.held.get_mut(&partition) {
+                *held = Held { track: held.track.clone(), committed: next, head, accepted: None };
+            }
+        }
+    }
+
+    /// Goes back to the end of what is committed: the rows since are gathered again.
+    ///
+    /// # Errors
+    /// When a seek fails for good.
+    pub fn rewind(&mut self, partitions: impl IntoIterator<Item = i32>) -> Result<()> {
+        let targets: Vec<(i32, NextOffset)> = partitions
+            .into_iter()
+            .filter_map(|partition| Some((partition, self.held.get(&partition)?.begin())))
+            .collect();
+        if crash::planted("rewind-without-seek") {
+            for (partition, _) in &targets {
+                let held = self.held.get_mut(partition).expect("it was held above");
+                held.committed = held.track.expected();
+            }
+            return Ok(());
+        }
+        self.seek(&targets)
+    }
+
+    /// Asks the cluster what is committed for every partition that is held and goes on from there:
+    /// the outcome of a transaction was unknown, and is final now.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn resolve(&mut self) -> Result<()> {
+        let partitions: Vec<i32> = self.held.keys().copied().collect();
+        let mut targets = Vec::new();
+        for (partition, start) in self.starts(&partitions)? {
+            match start {
+                Ok(start) => {
+                    targets.push((partition, start.next));
+                    self.held.insert(partition, Held::new(start));
+                }
+                Err(refusal) => self.refuse(partition, refusal)?,
+            }
+        }
+        self.seek(&targets)
+    }
+
+    /// The head of a partition's evidence chain.
+    ///
+    /// # Panics
+    /// When the partition is not held.
+    #[must_use]
+    pub fn head(&self, partition: i32) -> Digest {
+        self.held[&partition].head
+    }
+
+    /// What a commit of a partition up to `next` says beside the offset.
+    #[must_use]
+    pub fn bookmark(&self, next: NextOffset, head: Digest) -> Bookmark {
+        Bookmark { topic_id: self.topic_id.clone(), next, head }
+    }
+
+    #[must_use]
+    pub fn topic_id(&self) -> &str {
+        &self.topic_id
+    }
+
+    /// What changed since the last call.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// The partitions that are held, and the end of what is committed in each.
+    #[must_use]
+    pub fn held(&self) -> Vec<(i32, NextOffset)> {
+        self.held.iter().map(|(partition, held)| (*partition, held.committed)).collect()
+    }
+
+    /// Acts on what the callback noted. Returns whether there was something.
+    fn serve(&mut self) -> Result<bool> {
+        let rebalances = self.consumer.context().take_rebalances();
+        for rebalance in &rebalances {
+            match rebalance {
+                Rebalance::Assigned(partitions) => self.assign(partitions)?,
+                Rebalance::Revoked(partitions) => self.unassign(partitions)?,
+            }
+        }
+        Ok(!rebalances.is_empty())
+    }
+
+    fn assign(&mut self, partitions: &[i32]) -> Result<()> {
+        let topic = &self.topics.input;
+        self.topic_id = self.topics.ids.of(self.consumer.client(), topic, CALL_TIMEOUT)?;
+        let mut list = TopicPartitionList::new();
+        for (partition, start) in self.starts(partitions)? {
+            match start {
+                Ok(start) => {
+                    list.add_partition_offset(&self.topics.input, partition, At::Offset(start.next.0))
+                        .map_err(|e| Fatal::new(Exit::Bug, "placing a partition").because(e))?;
+                    self.held.insert(partition, Held::new(start));
+                    self.changes.push(Change::Cleared { partition });
+                }
+                Err(refusal) => {
+                    warn!(partition, %refusal, "partition refused");
+                    self.changes.push(Change::Refused { partition, refusal });
+                }
+            }
+        }
+        // Also when the list is empty: the group waits for the answer.
+        self.consumer
+            .incremental_assign(&list)
+            .map_err(|e| Fatal::unreachable("taking over partitions").because(e))?;
+        info!(partitions = ?partitions, held = self.held.len(), "assigned");
+        self.changes.push(Change::Assigned { held: self.held.len() });
+        Ok(())
+    }
+
+    fn unassign(&mut self, partitions: &[i32]) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            self.changes.push(Change::Cleared { partition: *partition });
+            if self.held.remove(partition).is_some() {
+                list.add_partition(&self.topics.input, *partition);
+            }
+        }
+        self.consumer
+            .incremental_unassign(&list)
+            .map_err(|e| Fatal::unreachable("giving partitions back").because(e))?;
+        info!(partitions = ?partitions, held = self.held.len(), "revoked");
+        self.changes.push(Change::Revoked { held: self.held.len() });
+        Ok(())
+    }
+
+    /// Stops fetching a partition that cannot be scored.
+    fn refuse(&mut self, partition: i32, refusal: Refusal) -> Result<()> {
+        warn!(partition, %refusal, "partition refused");
+        self.unassign(&[partition])?;
+        self.changes.push(Change::Refused { partition, refusal });
+        Ok(())
+    }
+
+    /// Where scoring of each partition begins, by its committed offset and its twins.
+    fn starts(&self, partitions: &[i32]) -> Result<Vec<(i32, Result<Start, Refusal>)>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(&self.topics.input, *partition);
+        }
+        let committed = persist("asking for committed offsets", || {
+            self.consumer.committed_offsets(list.clone(), CALL_TIMEOUT)
+        })?;
+        let twins = self
+            .topics
+            .twins
+            .iter()
+            .map(|topic| Ok((topic, self.partition_count(topic)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let start = |partition: i32| {
+            if let Some((topic, count)) = twins.iter().find(|(_, count)| partition >= *count) {
+                return Err(Refusal::NoTwin { topic: (*topic).clone(), partitions: *count });
+            }
+            let element = committed.find_partition(&self.topics.input, partition);
+            let element = element.ok_or(Refusal::NoCommit)?;
+            let offset = match element.offset() {
+                At::Offset(offset) => Some(NextOffset(offset)),
+                _ => None,
+            };
+            bookmark::judge(offset, element.metadata(), &self.topic_id)
+        };
+        Ok(partitions.iter().map(|&partition| (partition, start(partition))).collect())
+    }
+
+    fn partition_count(&self, topic: &str) -> Result<i32> {
+        let metadata = persist("asking for a topic's partitions", || {
+            self.consumer.fetch_metadata(Some(topic), CALL_TIMEOUT)
+        })?;
+        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    fn seek(&mut self, targets: &[(i32, NextOffset)]) -> Result<()> {
+        for &(partition, target) in targets {
+            let mut tries = 0;
+            while let Err(error) = self.consumer.seek(
+                &self.topics.input,
+                partition,
+                At::Offset(target.0),
+                CALL_TIMEOUT,
+            ) {
+                tries += 1;
+                if tries == SEEKS_MAX {
+                    let what = format!("seeking partition {partition} to {target}");
+                    return Err(Fatal::unreachable(what).because(error));
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            if let Some(held) = self.held.get_mut(&partition) {
+                held.track.on_seek(target);
+            }
+        }
+        Ok(())
+    }
+
+    /// An error that a poll returned.
+    fn on_error(&mut self, error: &KafkaError) -> Result<()> {
+        self.held.values_mut().for_each(|held| held.track.on_disturbance());
+        let code = error.rdkafka_error_code();
+        if let KafkaError::MessageConsumptionFatal(code) = error {
+            let message = match code {
+                RDKafkaErrorCode::FencedInstanceId => {
+                    "another live process uses this `pipeline.instance`; give each its own".into()
+                }
+                code => format!("the consumer failed for good: {code}"),
+            };
+            return Err(Fatal::unreachable(message));
+        }
+        match code {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.refuse_out_of_range()
+            }
+            Some(code) if passes(code) => {
+                warn!(%code, "consumer");
+                Ok(())
+            }
+            _ => Err(Fatal::unreachable("reading the input topic").because(error.clone())),
+        }
+    }
+
+    /// Some partition's offset is not in its log. The error does not say which.
+    fn refuse_out_of_range(&mut self) -> Result<()> {
+        let ids = self.topics.ids;
+        let is = ids.of(self.consumer.client(), &self.topics.input, CALL_TIMEOUT)?;
+        if is != self.topic_id {
+            let was = std::mem::replace(&mut self.topic_id, is.clone());
+            for partition in self.held.keys().copied().collect::<Vec<_>>() {
+                let refusal = Refusal::OtherTopic { was: was.clone(), is: is.clone() };
+                self.refuse(partition, refusal)?;
+            }
+            return Ok(());
+        }
+        for (partition, _) in self.held() {
+            let (low, high) = persist("asking for the log's range", || {
+                self.consumer.fetch_watermarks(&self.topics.input, partition, CALL_TIMEOUT)
+            })?;
+            let expected = self.held[&partition].track.expected();
+            if expected.0 < low || expected.0 > high {
+                self.refuse(partition, Refusal::OutOfRange { expected, low, high })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Held {
+    fn new(start: Start) -> Held {
+        let committed = start.accepted.map_or(start.next, |gap| NextOffset(gap.first.0));
+        Held {
+            track: Track::sought(start.next),
+            committed,
+            head: start.head,
+            accepted: start.accepted,
+        }
+    }
+
+    /// The first offset that is not committed and that the log may hold.
+    fn begin(&self) -> NextOffset {
+        self.accepted.map_or(self.committed, |gap| gap.next)
+    }
+}
+
+/// Whether the client gets over an error by itself.
+fn passes(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::NotLeaderForPartition
+            | Code::LeaderNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NotCoordinator
+            | Code::CoordinatorNotAvailable
+            | Code::CoordinatorLoadInProgress
+            | Code::NetworkException
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::KafkaStorageError
+            | Code::PollExceeded
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopicId
+            | Code::UnknownMemberId
+            | Code::IllegalGeneration
+            | Code::RebalanceInProgress
+    )
+}
+
+/// Calls the cluster until it answers, a bounded number of times.
+fn persist<T>(what: &str, mut call: impl FnMut() -> Result<T, KafkaError>) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        match call() {
+            Ok(answer) => return Ok(answer),
+            Err(error) => {
+                tries += 1;
+                if tries == CALLS_MAX {
+                    return Err(Fatal::unreachable(what).because(error));
+                }
+                warn!(%error, tries, "{what}");
+                std::thread::sleep(Duration::from_millis(100 << tries));
+            }
+        }
+    }
+}
