@@ -31,3 +31,5 @@ pub mod generate;
 pub mod metrics;
 pub mod native;
 pub mod pipeline;
+pub mod stages;
+pub mod topics;

@@ -1,0 +1,284 @@
+//! The stages between the input and the transaction, in order: decode, features, infer, decide.
+//!
+//! Pure but for the inference library: the same values give the same decisions in a lane, offline and
+//! in a replay. Knows no Kafka. The clock is not asked here.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
+
+use crate::batch::{Batch, Lineage, Origin, Payload};
+use crate::decide::Policy;
+use crate::decode::Decoder;
+use crate::error::{Fatal, Result};
+use crate::evidence::{self, Kind, Place, Verdict};
+use crate::features::FeatureSet;
+use crate::infer::{self, Model};
+use crate::record::Decision;
+use crate::schema::InputSchema;
+
+/// The events of a batch, one row for each of its rows; null where there is none.
+pub struct Decoded {
+    pub events: RecordBatch,
+    /// Fields that were passed over.
+    pub unknown_fields: u64,
+}
+
+/// With the model's inputs, one array for each feature.
+pub struct Featured {
+    pub decoded: Decoded,
+    pub features: Vec<ArrayRef>,
+}
+
+/// With what the model said.
+pub struct Scored {
+    pub featured: Featured,
+    pub score: Vec<f32>,
+    pub margin: Option<Vec<f32>>,
+}
+
+/// With what the policy said.
+pub struct Decided {
+    pub scored: Scored,
+    pub decisions: Vec<Decision>,
+}
+
+impl Payload for Decoded {
+    fn rows(&self) -> usize {
+        self.events.num_rows()
+    }
+}
+
+impl Payload for Featured {
+    fn rows(&self) -> usize {
+        self.decoded.rows()
+    }
+}
+
+impl Payload for Scored {
+    fn rows(&self) -> usize {
+        assert_eq!(self.score.len(), self.featured.rows(), "a stage has lost a row");
+        self.score.len()
+    }
+}
+
+impl Payload for Decided {
+    fn rows(&self) -> usize {
+        assert_eq!(self.decisions.len(), self.scored.rows(), "a stage has lost a row");
+        self.decisions.len()
+    }
+}
+
+impl Decided {
+    fn events(&self) -> &RecordBatch {
+        &self.scored.featured.decoded.events
+    }
+
+    #[must_use]
+    pub fn unknown_fields(&self) -> u64 {
+        self.scored.featured.decoded.unknown_fields
+    }
+
+    /// The model's inputs, one array for each feature.
+    #[must_use]
+    pub fn features(&self) -> &[ArrayRef] {
+        &self.scored.featured.features
+    }
+
+    fn verdict(&self, row: usize) -> Verdict {
+        Verdict {
+            score: self.scored.score[row],
+            margin: self.scored.margin.as_ref().map(|margin| margin[row]),
+            decision: self.decisions[row],
+        }
+    }
+}
+
+/// The columns of the input that name and date an event.
+#[derive(Clone, Copy, Debug)]
+struct Roles {
+    event_id: usize,
+    event_time: usize,
+}
+
+/// Everything that turns values into decisions. Belongs to one lane.
+pub struct Stages {
+    decoder: Decoder,
+    features: FeatureSet,
+    model: Model,
+    policy: Policy,
+    roles: Roles,
+    /// Columns of the event that evidence may hold.
+    archived: Vec<usize>,
+}
+
+impl Stages {
+    /// # Errors
+    /// When the columns that name and date an event are not there, not of the right type, or personal.
+    pub fn new(
+        schema: &InputSchema,
+        (event_id, event_time): (&str, &str),
+        decoder: Decoder,
+        features: FeatureSet,
+        model: Model,
+        policy: Policy,
+    ) -> Result<Stages> {
+        let roles = Roles {
+            event_id: role(schema, "event_id", event_id, |f| f.data_type().is_string())?,
+            event_time: role(schema, "event_time", event_time, |f| f.data_type().is_temporal())?,
+        };
+        let archived = archived(schema);
+        Ok(Stages { decoder, features, model, policy, roles, archived })
+    }
+
+    /// The columns of evidence for these stages.
+    ///
+    /// # Errors
+    /// When two columns cannot be told apart.
+    pub fn evidence_columns(&self, schema: &InputSchema) -> Result<Schema> {
+        let events: Vec<Field> =
+            self.archived.iter().map(|&i| schema.arrow().field(i).clone()).collect();
+        let features: Vec<Field> = self
+            .features
+            .names()
+            .zip(self.features.types())
+            .map(|(name, kind)| Field::new(name, kind.arrow(), true))
+            .collect();
+        evidence::row_schema(&events, &features).map_err(Fatal::usage)
+    }
+
+    pub fn provider(&self) -> &str {
+        self.model.provider()
+    }
+
+    /// Decides every row. Rows that are refused on the way keep their place.
+    ///
+    /// # Errors
+    /// When the inference library fails as a whole.
+    pub fn run<'a, I>(&mut self, lineage: Lineage, values: I) -> Result<Batch<Decided>>
+    where
+        I: IntoIterator<Item = Option<&'a [u8]>>,
+        I::IntoIter: ExactSizeIterator,
+    {
+        let mut lineage = lineage;
+        let decoded = self.decoder.decode(values);
+        lineage.reject_all(&decoded.rejected);
+        let decoded =
+            Decoded { events: decoded.events, unknown_fields: decoded.unknown_fields };
+        self.run_decoded(Batch::new(lineage, decoded))
+    }
+
+    /// As [`Stages::run`], for events that are columns already.
+    ///
+    /// # Errors
+    /// When the inference library fails as a whole.
+    pub fn run_decoded(&mut self, batch: Batch<Decoded>) -> Result<Batch<Decided>> {
+        let batch = batch.map(|_, decoded| {
+            let features = self.features.evaluate(&decoded.events);
+            Featured { decoded, features }
+        });
+        let infer::Scored { score, margin, rejected } =
+            self.model.run(&batch.payload().features)?;
+        let batch = batch.map(|lineage, featured| {
+            lineage.reject_all(&rejected);
+            Scored { featured, score, margin }
+        });
+        Ok(batch.map(|_, scored| {
+            let decisions = self.policy.decide(&scored.score);
+            Decided { scored, decisions }
+        }))
+    }
+
+    /// The text that names the event of a row.
+    #[must_use]
+    pub fn event_ids<'a>(&self, decided: &'a Decided) -> &'a StringArray {
+        decided.events().column(self.roles.event_id).as_string()
+    }
+
+    /// The time of each event, µs since the epoch.
+    #[must_use]
+    pub fn event_times<'a>(&self, decided: &'a Decided) -> &'a TimestampMicrosecondArray {
+        decided.events().column(self.roles.event_time).as_primitive::<TimestampMicrosecondType>()
+    }
+
+    /// The verdict on a row that is live.
+    #[must_use]
+    pub fn verdict(&self, batch: &Batch<Decided>, row: usize) -> Option<Verdict> {
+        batch.lineage().is_live(row).then(|| batch.payload().verdict(row))
+    }
+
+    /// The rows as evidence. `without` says of a row that its own columns are too large to keep.
+    #[must_use]
+    pub fn evidence(
+        &self,
+        batch: &Batch<Decided>,
+        schema: &Arc<Schema>,
+        without: &[bool],
+    ) -> RecordBatch {
+        let lineage = batch.lineage();
+        let places: Vec<Place> = (0..lineage.rows())
+            .map(|row| {
+                let origin = &lineage.origins()[row];
+                let rejection = lineage.rejection(row);
+                let (kind, broker_time) = match origin {
+                    Origin::Gap(_) => (Kind::Gap, None),
+                    Origin::Record { broker_time, .. } if rejection.is_some() => {
+                        (Kind::Rejected, *broker_time)
+                    }
+                    Origin::Record { broker_time, .. } => (Kind::Scored, *broker_time),
+                };
+                Place { kind, offset: origin.first(), next: origin.next(), broker_time, rejection }
+            })
+            .collect();
+        let verdicts: Vec<_> = (0..lineage.rows()).map(|row| self.verdict(batch, row)).collect();
+        let decided = batch.payload();
+        let events: Vec<ArrayRef> =
+            self.archived.iter().map(|&i| decided.events().column(i).clone()).collect();
+        let empty = |row: usize| without[row] || matches!(lineage.origins()[row], Origin::Gap(_));
+        evidence::lay_out(
+            schema,
+            &places,
+            &verdicts,
+            &blank(&events, lineage.rows(), empty),
+            &blank(decided.features(), lineage.rows(), empty),
+        )
+    }
+}
+
+/// The columns with nulls where `empty` says so.
+fn blank(columns: &[ArrayRef], rows: usize, empty: impl Fn(usize) -> bool) -> Vec<ArrayRef> {
+    if !(0..rows).any(&empty) {
+        return columns.to_vec();
+    }
+    let mask = (0..rows).map(|row| Some(empty(row))).collect();
+    let blanked = columns.iter().map(|column| arrow::compute::nullif(column, &mask));
+    blanked.collect::<Result<_, _>>().expect("the mask is as long as the columns")
+}
+
+/// The columns of the input that are not personal.
+fn archived(schema: &InputSchema) -> Vec<usize> {
+    let fields = schema.fields().iter().enumerate();
+    fields.filter(|(_, field)| !field.personal).map(|(index, _)| index).collect()
+}
+
+fn role(
+    schema: &InputSchema,
+    key: &str,
+    name: &str,
+    fits: impl Fn(&Field) -> bool,
+) -> Result<usize> {
+    let fault = |what: String| Err(Fatal::usage(format!("input.{key}: {what}")));
+    let Some(index) = schema.index_of(name) else {
+        return fault(format!("the input schema has no field `{name}`"));
+    };
+    if schema.fields()[index].personal {
+        return fault(format!("`{name}` is marked personal; name a field that may be archived"));
+    }
+    if !fits(schema.arrow().field(index)) {
+        return fault(format!("`{name}` has the wrong type; an id is a string, a time a timestamp"));
+    }
+    Ok(index)
+}
