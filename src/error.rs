@@ -34,7 +34,11 @@ pub struct Fatal {
 
 impl Fatal {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Fatal { exit, message: message.into(), source: None }
+        Fatal {
+            exit,
+            message: message.into(),
+            source: None,
+        }
     }
 
     pub fn usage(message: impl Into<String>) -> Self {

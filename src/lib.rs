@@ -8,16 +8,16 @@ pub mod error;
 pub mod record;
 
 // What a lane does, in order.
+pub mod decide;
+pub mod decode;
+pub mod evidence;
+pub mod features;
+pub mod infer;
+pub mod lane;
+pub mod package;
+pub mod publish;
 pub mod schema;
 pub mod source;
-pub mod decode;
-pub mod features;
-pub mod package;
-pub mod infer;
-pub mod decide;
-pub mod evidence;
-pub mod publish;
-pub mod lane;
 
 // The second role: from the evidence topic to the archive.
 pub mod archive;
