@@ -35,6 +35,8 @@ pub struct Field {
     pub kind: FieldType,
     /// Whether the Avro type is a union with null.
     pub nullable: bool,
+    /// Whether null is the first branch of that union, by which Avro numbers the branches.
+    pub(crate) null_first: bool,
     /// Whether the field is about a person, and so must not reach the archive in clear.
     pub personal: bool,
     pub doc: Option<String>,

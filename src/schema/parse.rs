@@ -88,6 +88,7 @@ fn field_named(name: &str, item: &Map<String, Value>, named: &mut Named) -> Resu
         name: name.to_owned(),
         kind,
         nullable,
+        null_first: declared.get(0).is_some_and(is_null),
         personal: personal(item)?,
         doc: item.get("doc").and_then(Value::as_str).map(str::to_owned),
         aliases: aliases(item)?,
