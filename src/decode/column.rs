@@ -139,7 +139,7 @@ impl Column {
     }
 
     fn len(&self) -> usize {
-        each!(self, rows => rows.validity.len())
+        each!(self, rows => rows.len())
     }
 
     fn truncate(&mut self, rows_kept: usize) {
@@ -165,43 +165,71 @@ impl Column {
     }
 }
 
-fn nulls(mut validity: BooleanBufferBuilder) -> Option<NullBuffer> {
-    let nulls = NullBuffer::new(validity.finish());
-    (nulls.null_count() > 0).then_some(nulls)
+/// The rows of a column that hold null, in order: a value that is there costs nothing here.
+#[derive(Default)]
+struct Nulls {
+    rows: Vec<usize>,
+}
+
+impl Nulls {
+    fn push(&mut self, row: usize) {
+        self.rows.push(row);
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        while self.rows.last().is_some_and(|last| *last >= rows) {
+            self.rows.pop();
+        }
+    }
+
+    fn into_buffer(self, rows: usize) -> Option<NullBuffer> {
+        if self.rows.is_empty() {
+            return None;
+        }
+        let mut validity = BooleanBufferBuilder::new(rows);
+        validity.append_n(rows, true);
+        self.rows
+            .iter()
+            .for_each(|row| validity.set_bit(*row, false));
+        Some(NullBuffer::new(validity.build()))
+    }
 }
 
 /// Values of one fixed width.
 pub(super) struct Numbers<T: ArrowPrimitiveType> {
     values: Vec<T::Native>,
-    validity: BooleanBufferBuilder,
+    nulls: Nulls,
 }
 
 impl<T: ArrowPrimitiveType> Numbers<T> {
     fn with_capacity(rows: usize) -> Self {
-        let values = Vec::with_capacity(rows);
         Numbers {
-            values,
-            validity: BooleanBufferBuilder::new(rows),
+            values: Vec::with_capacity(rows),
+            nulls: Nulls::default(),
         }
     }
 
     pub fn push(&mut self, value: T::Native) {
         self.values.push(value);
-        self.validity.append(true);
     }
 
     fn push_null(&mut self) {
+        self.nulls.push(self.len());
         self.values.push(T::default_value());
-        self.validity.append(false);
+    }
+
+    fn len(&self) -> usize {
+        self.values.len()
     }
 
     fn truncate(&mut self, rows: usize) {
         self.values.truncate(rows);
-        self.validity.truncate(rows);
+        self.nulls.truncate(rows);
     }
 
     fn into_array(self) -> PrimitiveArray<T> {
-        PrimitiveArray::new(ScalarBuffer::from(self.values), nulls(self.validity))
+        let nulls = self.nulls.into_buffer(self.values.len());
+        PrimitiveArray::new(ScalarBuffer::from(self.values), nulls)
     }
 }
 
@@ -209,7 +237,7 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
 pub(super) struct Texts {
     bytes: Vec<u8>,
     offsets: Vec<i32>,
-    validity: BooleanBufferBuilder,
+    nulls: Nulls,
 }
 
 impl Texts {
@@ -220,23 +248,27 @@ impl Texts {
         Texts {
             bytes,
             offsets,
-            validity: BooleanBufferBuilder::new(rows),
+            nulls: Nulls::default(),
         }
     }
 
     pub fn push(&mut self, text: &str) {
         self.bytes.extend_from_slice(text.as_bytes());
-        self.end_value(true);
+        self.end_value();
     }
 
     fn push_null(&mut self) {
-        self.end_value(false);
+        self.nulls.push(self.len());
+        self.end_value();
     }
 
-    fn end_value(&mut self, valid: bool) {
+    fn end_value(&mut self) {
         let end = i32::try_from(self.bytes.len()).expect("a batch holds less than 2 GiB of text");
         self.offsets.push(end);
-        self.validity.append(valid);
+    }
+
+    fn len(&self) -> usize {
+        self.offsets.len() - 1
     }
 
     fn truncate(&mut self, rows: usize) {
@@ -247,47 +279,52 @@ impl Texts {
             .expect("the first offset is never cut off");
         self.bytes
             .truncate(usize::try_from(end).expect("offsets are lengths"));
-        self.validity.truncate(rows);
+        self.nulls.truncate(rows);
     }
 
     fn into_array(self) -> StringArray {
+        let rows = self.len();
+        let nulls = self.nulls.into_buffer(rows);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
         // Checks once more that all of it is UTF-8.
-        StringArray::new(offsets, Buffer::from_vec(self.bytes), nulls(self.validity))
+        StringArray::new(offsets, Buffer::from_vec(self.bytes), nulls)
     }
 }
 
 /// True and false.
 pub(super) struct Flags {
     values: BooleanBufferBuilder,
-    validity: BooleanBufferBuilder,
+    nulls: Nulls,
 }
 
 impl Flags {
     fn with_capacity(rows: usize) -> Self {
-        let values = BooleanBufferBuilder::new(rows);
         Flags {
-            values,
-            validity: BooleanBufferBuilder::new(rows),
+            values: BooleanBufferBuilder::new(rows),
+            nulls: Nulls::default(),
         }
     }
 
     pub fn push(&mut self, value: bool) {
         self.values.append(value);
-        self.validity.append(true);
     }
 
     fn push_null(&mut self) {
+        self.nulls.push(self.len());
         self.values.append(false);
-        self.validity.append(false);
+    }
+
+    fn len(&self) -> usize {
+        self.values.len()
     }
 
     fn truncate(&mut self, rows: usize) {
         self.values.truncate(rows);
-        self.validity.truncate(rows);
+        self.nulls.truncate(rows);
     }
 
-    fn into_array(mut self) -> BooleanArray {
-        BooleanArray::new(self.values.finish(), nulls(self.validity))
+    fn into_array(self) -> BooleanArray {
+        let nulls = self.nulls.into_buffer(self.values.len());
+        BooleanArray::new(self.values.build(), nulls)
     }
 }
