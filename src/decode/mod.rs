@@ -1,1 +1,217 @@
-//! To come.
+//! From the bytes of events to one Arrow batch, and a reason for each value that is none.
+//!
+//! Knows no Kafka, no offset and no model. Promises one row per value, in order: a value that is
+//! refused becomes a row of nulls and a [`Rejection`], and never changes what its neighbours decode
+//! to. No value, however made, panics, recurses or takes memory beyond a small multiple of its size.
+//!
+//! Both formats are read by code of our own into plain typed columns, because the streaming decoders
+//! of Arrow lose good records with bad ones: after malformed text arrow-json stays broken and forgets
+//! the rows before it, and arrow-avro continues a truncated message with the next one.
+
+mod avro;
+mod column;
+mod json;
+
+use arrow::array::RecordBatch;
+
+use self::avro::{AvroReader, split_registry_header};
+use self::column::Columns;
+use self::json::JsonReader;
+use crate::record::{Reason, Rejection, Stage};
+use crate::schema::{Field, InputSchema, SchemaError};
+
+/// How a value is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// One JSON object.
+    Json,
+    /// Avro's binary encoding of the input schema, bare.
+    Avro,
+    /// Avro after a schema registry's header: a zero byte and the schema's id in four bytes.
+    AvroRegistry,
+}
+
+/// What to do with a field that the schema does not know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnknownFields {
+    /// Pass over it, and count it.
+    Ignore,
+    /// JSON: refuse the record. Avro: refuse the writer's schema when the decoder is made.
+    Reject,
+}
+
+/// How to decode.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub format: Format,
+    pub unknown_fields: UnknownFields,
+    /// The largest value that is looked at, in bytes.
+    pub max_bytes: usize,
+    /// How deep objects and lists may be nested in a JSON value that is skipped.
+    pub max_depth: usize,
+    /// The writer's schema of each registry id; only for [`Format::AvroRegistry`].
+    pub registry: Vec<(u32, InputSchema)>,
+}
+
+/// Decodes batches of one input schema. Keeps nothing from one batch to the next.
+pub struct Decoder {
+    schema: InputSchema,
+    max_bytes: usize,
+    reader: Reader,
+}
+
+enum Reader {
+    Json(JsonReader),
+    Avro(AvroReader),
+    /// One reader per schema id, sorted by id.
+    Registry(Vec<(u32, AvroReader)>),
+}
+
+/// The rows of one batch of values.
+#[derive(Debug)]
+pub struct Decoded {
+    /// One row per value, under [`InputSchema::arrow`]; all null where the value was refused.
+    pub events: RecordBatch,
+    /// As long as the batch.
+    pub rejected: Vec<Option<Rejection>>,
+    /// Fields that were passed over in the accepted records.
+    pub unknown_fields: u64,
+}
+
+impl Decoder {
+    /// Fails where a writer's schema cannot be read as the input schema.
+    pub fn new(schema: &InputSchema, settings: Settings) -> Result<Decoder, SchemaError> {
+        let Settings {
+            unknown_fields,
+            max_bytes,
+            max_depth,
+            ..
+        } = settings;
+        let reader = match settings.format {
+            Format::Json => Reader::Json(JsonReader::new(schema, unknown_fields, max_depth)),
+            Format::Avro => Reader::Avro(AvroReader::new(schema, schema, unknown_fields)?),
+            Format::AvroRegistry => {
+                Reader::Registry(registry(schema, &settings.registry, unknown_fields)?)
+            }
+        };
+        Ok(Decoder {
+            schema: schema.clone(),
+            max_bytes,
+            reader,
+        })
+    }
+
+    /// Decodes one batch; `None` is a value that the record lacks.
+    ///
+    /// # Panics
+    ///
+    /// If one column of the batch comes to 2 GiB of text: the caller limits the bytes of a batch.
+    pub fn decode<'a, I>(&self, values: I) -> Decoded
+    where
+        I: IntoIterator<Item = Option<&'a [u8]>>,
+        I::IntoIter: ExactSizeIterator,
+    {
+        let values = values.into_iter();
+        let mut columns = Columns::with_capacity(&self.schema, values.len());
+        let mut rejected = Vec::with_capacity(values.len());
+        let mut unknown_fields = 0;
+        for value in values {
+            match self.decode_one(value, &mut columns) {
+                Ok(unknown) => {
+                    columns.accept_row();
+                    rejected.push(None);
+                    unknown_fields += unknown;
+                }
+                Err(reason) => {
+                    columns.refuse_row();
+                    rejected.push(Some(Rejection::new(Stage::Decode, reason)));
+                }
+            }
+        }
+        let events = columns.into_batch(self.schema.arrow());
+        assert_eq!(events.num_rows(), rejected.len(), "one row per value");
+        Decoded {
+            events,
+            rejected,
+            unknown_fields,
+        }
+    }
+
+    /// Fills one row; returns how many unknown fields were passed over.
+    fn decode_one(&self, value: Option<&[u8]>, columns: &mut Columns) -> Result<u64, Reason> {
+        let value = value
+            .filter(|value| !value.is_empty())
+            .ok_or(Reason::EmptyValue)?;
+        if value.len() > self.max_bytes {
+            return Err(Reason::ValueTooLarge);
+        }
+        match &self.reader {
+            Reader::Json(reader) => reader.read(value, columns),
+            Reader::Avro(reader) => reader.read(value, columns),
+            Reader::Registry(readers) => {
+                let (id, value) = split_registry_header(value).ok_or(Reason::Malformed)?;
+                let found = readers.binary_search_by_key(&id, |(id, _)| *id);
+                let index = found.map_err(|_| Reason::UnknownSchema)?;
+                readers[index].1.read(value, columns)
+            }
+        }
+    }
+}
+
+fn registry(
+    schema: &InputSchema,
+    writers: &[(u32, InputSchema)],
+    unknown_fields: UnknownFields,
+) -> Result<Vec<(u32, AvroReader)>, SchemaError> {
+    let mut readers = Vec::with_capacity(writers.len());
+    for (id, writer) in writers {
+        let reader = AvroReader::new(schema, writer, unknown_fields).map_err(|error| {
+            let problem = format!("as schema id {id}: {}", error.problem);
+            SchemaError { problem, ..error }
+        })?;
+        readers.push((*id, reader));
+    }
+    readers.sort_by_key(|(id, _)| *id);
+    match readers.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        None => Ok(readers),
+        Some(pair) => Err(SchemaError::new(
+            format!("the schema id {} is mapped twice", pair[0].0),
+            "map each id to one file",
+        )),
+    }
+}
+
+/// Finds fields by name or alias.
+struct Names {
+    in_order: Vec<String>,
+    sorted: Vec<(String, usize)>,
+}
+
+impl Names {
+    fn of(fields: &[Field]) -> Names {
+        let mut sorted = Vec::new();
+        for (index, field) in fields.iter().enumerate() {
+            let names = std::iter::once(&field.name).chain(&field.aliases);
+            sorted.extend(names.map(|name| (name.clone(), index)));
+        }
+        sorted.sort_unstable();
+        Names {
+            in_order: fields.iter().map(|field| field.name.clone()).collect(),
+            sorted,
+        }
+    }
+
+    /// The index of the field called `name`; quickest when that is `expected`.
+    fn find(&self, name: &str, expected: usize) -> Option<usize> {
+        if self.in_order.get(expected).is_some_and(|next| next == name) {
+            return Some(expected);
+        }
+        let found = self
+            .sorted
+            .binary_search_by(|(known, _)| known.as_str().cmp(name));
+        found.ok().map(|at| self.sorted[at].1)
+    }
+}
+
+#[cfg(test)]
+mod tests;
