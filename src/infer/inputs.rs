@@ -1,0 +1,297 @@
+//! From columns of features to the tensors of one chunk.
+//!
+//! The buffers are allocated once per model. A short chunk is padded with its first row, whose values the
+//! model accepts if it accepts the chunk. Null and every NaN become one NaN, so that the model's input has one
+//! form, whatever arithmetic the NaN came from.
+
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int64Type};
+use ort::session::SessionInputValue;
+use ort::value::{Tensor, TensorRef};
+
+use crate::package::{FeatureKind, FeatureSpec};
+
+const NAN_32: f32 = f32::from_bits(0x7fc0_0000);
+const NAN_64: f64 = f64::from_bits(0x7ff8_0000_0000_0000);
+
+/// The inputs of one chunk.
+#[derive(Clone)]
+pub(super) struct Chunk {
+    rows: usize,
+    tensors: Tensors,
+}
+
+#[derive(Clone)]
+enum Tensors {
+    /// Row after row.
+    Matrix { width: usize, values: Vec<f32> },
+    /// One for each input of the model, with the index of its feature.
+    Columns(Vec<(usize, Column)>),
+}
+
+#[derive(Clone)]
+enum Column {
+    Float32(Vec<f32>),
+    Float64(Vec<f64>),
+    Int64(Vec<i64>),
+    Boolean(Vec<bool>),
+    Utf8(Vec<String>),
+}
+
+impl Chunk {
+    /// Zeros and empty texts. `wiring` has the feature of each input of the model; nothing means a matrix.
+    pub fn new(rows: usize, features: &[FeatureSpec], wiring: Option<&[usize]>) -> Chunk {
+        let tensors = match wiring {
+            None => Tensors::Matrix {
+                width: features.len(),
+                values: vec![0.0; rows * features.len()],
+            },
+            Some(wiring) => {
+                let column =
+                    |feature: &usize| (*feature, Column::new(rows, features[*feature].kind));
+                Tensors::Columns(wiring.iter().map(column).collect())
+            }
+        };
+        Chunk { rows, tensors }
+    }
+
+    /// Takes these rows of the columns, at least one and at most the chunk's.
+    pub fn fill(&mut self, columns: &[ArrayRef], rows: Range<usize>) {
+        assert!(
+            (1..=self.rows).contains(&rows.len()),
+            "a chunk takes 1 to {} rows, not {}",
+            self.rows,
+            rows.len()
+        );
+        match &mut self.tensors {
+            Tensors::Matrix { width, values } => {
+                for (feature, column) in columns.iter().enumerate() {
+                    let slots = values[feature..].iter_mut().step_by(*width);
+                    fill(
+                        slots,
+                        column.as_primitive::<Float32Type>(),
+                        &rows,
+                        canonical_32,
+                    );
+                }
+            }
+            Tensors::Columns(inputs) => {
+                for (feature, column) in inputs {
+                    column.fill(&columns[*feature], &rows);
+                }
+            }
+        }
+    }
+
+    /// As ONNX Runtime takes them, in the order of the model's inputs.
+    ///
+    /// # Errors
+    /// If a text holds a zero byte, which ONNX Runtime cannot take.
+    pub fn values(&self) -> ort::Result<Vec<SessionInputValue<'_>>> {
+        match &self.tensors {
+            Tensors::Matrix { width, values } => Ok(vec![
+                TensorRef::from_array_view(([self.rows, *width], values.as_slice()))?.into(),
+            ]),
+            Tensors::Columns(inputs) => inputs
+                .iter()
+                .map(|(_, column)| column.value(self.rows))
+                .collect(),
+        }
+    }
+}
+
+impl Column {
+    fn new(rows: usize, kind: FeatureKind) -> Column {
+        match kind {
+            FeatureKind::Float32 => Column::Float32(vec![0.0; rows]),
+            FeatureKind::Float64 => Column::Float64(vec![0.0; rows]),
+            FeatureKind::Int64 => Column::Int64(vec![0; rows]),
+            FeatureKind::Boolean => Column::Boolean(vec![false; rows]),
+            FeatureKind::Utf8 => Column::Utf8(vec![String::new(); rows]),
+        }
+    }
+
+    fn fill(&mut self, column: &ArrayRef, rows: &Range<usize>) {
+        match self {
+            Column::Float32(values) => fill(
+                values.iter_mut(),
+                column.as_primitive::<Float32Type>(),
+                rows,
+                canonical_32,
+            ),
+            Column::Float64(values) => fill(
+                values.iter_mut(),
+                column.as_primitive::<Float64Type>(),
+                rows,
+                canonical_64,
+            ),
+            Column::Int64(values) => fill(
+                values.iter_mut(),
+                column.as_primitive::<Int64Type>(),
+                rows,
+                present,
+            ),
+            Column::Boolean(values) => {
+                let column = column.as_boolean();
+                for (value, row) in values.iter_mut().zip(padded(rows)) {
+                    *value = present(column.is_valid(row).then(|| column.value(row)));
+                }
+            }
+            Column::Utf8(values) => {
+                let column = column.as_string::<i32>();
+                for (value, row) in values.iter_mut().zip(padded(rows)) {
+                    value.clear();
+                    if column.is_valid(row) {
+                        value.push_str(column.value(row));
+                    }
+                }
+            }
+        }
+    }
+
+    fn value(&self, rows: usize) -> ort::Result<SessionInputValue<'_>> {
+        let shape = [rows, 1];
+        Ok(match self {
+            Column::Float32(values) => {
+                TensorRef::from_array_view((shape, values.as_slice()))?.into()
+            }
+            Column::Float64(values) => {
+                TensorRef::from_array_view((shape, values.as_slice()))?.into()
+            }
+            Column::Int64(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
+            Column::Boolean(values) => {
+                TensorRef::from_array_view((shape, values.as_slice()))?.into()
+            }
+            Column::Utf8(values) => Tensor::from_string_array((shape, values.as_slice()))?.into(),
+        })
+    }
+}
+
+/// The rows, and then the first one for ever.
+fn padded(rows: &Range<usize>) -> impl Iterator<Item = usize> {
+    rows.clone().chain(std::iter::repeat(rows.start))
+}
+
+fn fill<'a, T: ArrowPrimitiveType>(
+    slots: impl Iterator<Item = &'a mut T::Native>,
+    column: &PrimitiveArray<T>,
+    rows: &Range<usize>,
+    form: impl Fn(Option<T::Native>) -> T::Native,
+) where
+    T::Native: 'a,
+{
+    let values = column.values();
+    match column.nulls() {
+        None => {
+            for (slot, row) in slots.zip(padded(rows)) {
+                *slot = form(Some(values[row]));
+            }
+        }
+        Some(nulls) => {
+            for (slot, row) in slots.zip(padded(rows)) {
+                *slot = form(nulls.is_valid(row).then(|| values[row]));
+            }
+        }
+    }
+}
+
+fn canonical_32(value: Option<f32>) -> f32 {
+    value.filter(|value| !value.is_nan()).unwrap_or(NAN_32)
+}
+
+fn canonical_64(value: Option<f64>) -> f64 {
+    value.filter(|value| !value.is_nan()).unwrap_or(NAN_64)
+}
+
+fn present<T>(value: Option<T>) -> T {
+    value.expect("the package imputes every integer and boolean")
+}
+
+/// Whether the column has the Arrow type of the feature.
+pub(super) fn has_type(column: &ArrayRef, kind: FeatureKind) -> bool {
+    let wanted = match kind {
+        FeatureKind::Float32 => DataType::Float32,
+        FeatureKind::Float64 => DataType::Float64,
+        FeatureKind::Int64 => DataType::Int64,
+        FeatureKind::Boolean => DataType::Boolean,
+        FeatureKind::Utf8 => DataType::Utf8,
+    };
+    *column.data_type() == wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Float32Array, Float64Array, StringArray};
+
+    use super::*;
+
+    fn feature(kind: FeatureKind) -> FeatureSpec {
+        FeatureSpec {
+            name: "f".into(),
+            sql: "f".into(),
+            impute: None,
+            kind,
+        }
+    }
+
+    #[test]
+    fn a_matrix_is_filled_row_by_row_and_padded_with_its_first_row() {
+        let features = [feature(FeatureKind::Float32), feature(FeatureKind::Float32)];
+        let columns: [ArrayRef; 2] = [
+            Arc::new(Float32Array::from(vec![1.0, 2.0, 3.0, 4.0])),
+            Arc::new(Float32Array::from(vec![
+                Some(10.0),
+                None,
+                Some(30.0),
+                Some(40.0),
+            ])),
+        ];
+        let mut chunk = Chunk::new(3, &features, None);
+        chunk.fill(&columns, 1..3);
+        let Tensors::Matrix { values, .. } = &chunk.tensors else {
+            panic!("a matrix")
+        };
+        let bits: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
+        let wanted = [2.0, NAN_32, 3.0, 30.0, 2.0, NAN_32].map(f32::to_bits);
+        assert_eq!(bits, wanted);
+    }
+
+    #[test]
+    fn every_nan_has_the_same_bits() {
+        let other = f32::from_bits(0xffc0_1234);
+        assert_eq!(canonical_32(Some(other)).to_bits(), 0x7fc0_0000);
+        assert_eq!(canonical_32(None).to_bits(), 0x7fc0_0000);
+        assert_eq!(
+            canonical_64(Some(-f64::NAN)).to_bits(),
+            0x7ff8_0000_0000_0000
+        );
+        assert_eq!(canonical_32(Some(-0.0)).to_bits(), (-0.0f32).to_bits());
+    }
+
+    #[test]
+    fn columns_are_found_by_wiring_and_null_texts_are_empty() {
+        let features = [feature(FeatureKind::Utf8), feature(FeatureKind::Float64)];
+        let columns: [ArrayRef; 2] = [
+            Arc::new(StringArray::from(vec![Some("a"), None])),
+            Arc::new(Float64Array::from(vec![1.0, 2.0])),
+        ];
+        let mut chunk = Chunk::new(2, &features, Some(&[1, 0]));
+        chunk.fill(&columns, 0..2);
+        let Tensors::Columns(inputs) = &chunk.tensors else {
+            panic!("columns")
+        };
+        assert!(matches!(&inputs[0], (1, Column::Float64(values)) if values == &[1.0, 2.0]));
+        assert!(matches!(&inputs[1], (0, Column::Utf8(values)) if values == &["a", ""]));
+    }
+
+    #[test]
+    #[should_panic(expected = "imputes every integer")]
+    fn a_null_integer_is_a_bug() {
+        let column: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![None]));
+        Chunk::new(1, &[feature(FeatureKind::Int64)], Some(&[0])).fill(&[column], 0..1);
+    }
+}

@@ -1,0 +1,275 @@
+//! Scores: one ONNX Runtime session per lane, run on chunks of one fixed size.
+//!
+//! The only module that knows `ort`. A score depends on its own row and on nothing else that can change: not on
+//! the batch, its neighbours, the padding or another thread. Where a model cannot keep that, [`Model::probe`] says
+//! by how much it misses. A row on which the model fails is rejected alone; when the model fails on everything,
+//! that is no row's fault and stops the lane.
+
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef};
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputs};
+
+use crate::error::{Fatal, Result};
+use crate::package::{FeatureSpec, Output, Package};
+use crate::record::{Reason, Rejection, Stage};
+
+mod contract;
+mod inputs;
+mod outputs;
+mod probe;
+mod runtime;
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use probe::Admission;
+pub use runtime::{Provider, Runtime};
+
+use inputs::Chunk;
+
+/// An opened model. Belongs to one lane.
+pub struct Model {
+    session: Session,
+    selected: RunOptions<HasSelectedOutputs>,
+    title: String,
+    provider: String,
+    features: Vec<FeatureSpec>,
+    probability: Output,
+    margin: Option<Output>,
+    chunk_rows: usize,
+    chunk: Chunk,
+    /// A chunk that the model accepted once. If it fails too, the model is to blame and not the rows.
+    witness: Option<Chunk>,
+}
+
+/// What the model made of the rows, in their order.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Scored {
+    /// The probability; NaN where the row was rejected.
+    pub score: Vec<f32>,
+    /// The log-odds, where the package names that output; NaN where the row was rejected.
+    pub margin: Option<Vec<f32>>,
+    pub rejected: Vec<Option<Rejection>>,
+}
+
+/// Why a chunk has no scores.
+enum Failure {
+    /// The model failed on these values, or is broken.
+    Run(ort::Error),
+    /// The model ran, but what it gave is not what the package says. No row is to blame.
+    Output(String),
+}
+
+impl Model {
+    /// Opens the package's model with the providers in the order of the list, and compares its inputs and outputs
+    /// with `model.toml`.
+    ///
+    /// # Errors
+    /// If a provider is missing, the model cannot be opened, or it is not what the package says.
+    pub fn open(package: &Package, runtime: &Runtime, providers: &[Provider]) -> Result<Model> {
+        let (session, provider) = runtime.session(package, providers)?;
+        let wiring = contract::check(package, &session)?;
+        let mut selector = OutputSelector::no_default().with(&package.probability.name);
+        if let Some(margin) = &package.margin {
+            selector = selector.with(&margin.name);
+        }
+        let options =
+            RunOptions::new().map_err(|error| broken(&package.title(), &provider, &error))?;
+        let mut model = Model {
+            session,
+            selected: options.with_outputs(selector),
+            title: package.title(),
+            provider,
+            features: package.features.clone(),
+            probability: package.probability.clone(),
+            margin: package.margin.clone(),
+            chunk_rows: package.chunk_rows,
+            chunk: Chunk::new(package.chunk_rows, &package.features, wiring.as_deref()),
+            witness: None,
+        };
+        model.warm_up()?;
+        Ok(model)
+    }
+
+    /// The providers that run the model, joined by `+`: `cpu`, `cuda`, or `cuda+cpu` where the CPU runs what the
+    /// other cannot.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// Scores all rows of the columns, which are the package's features in its order, and equally long.
+    ///
+    /// # Errors
+    /// If the model no longer runs at all, or gives what the package does not say.
+    ///
+    /// # Panics
+    /// If the columns are not the features, or a null is left in an integer or boolean.
+    pub fn run(&mut self, columns: &[ArrayRef]) -> Result<Scored> {
+        let rows = self.check_columns(columns);
+        let mut scored = Scored {
+            score: Vec::with_capacity(rows),
+            margin: self.margin.as_ref().map(|_| Vec::with_capacity(rows)),
+            rejected: Vec::with_capacity(rows),
+        };
+        for first in (0..rows).step_by(self.chunk_rows) {
+            self.score(
+                columns,
+                first..rows.min(first + self.chunk_rows),
+                &mut scored,
+            )?;
+        }
+        assert_eq!(
+            scored.score.len(),
+            rows,
+            "every row has a score or a rejection"
+        );
+        self.check_failures(&scored)?;
+        Ok(scored)
+    }
+
+    fn check_columns(&self, columns: &[ArrayRef]) -> usize {
+        assert_eq!(
+            columns.len(),
+            self.features.len(),
+            "one column for each feature"
+        );
+        let rows = columns[0].len();
+        for (column, feature) in columns.iter().zip(&self.features) {
+            assert_eq!(
+                column.len(),
+                rows,
+                "feature {} is as long as the others",
+                feature.name
+            );
+            assert!(
+                inputs::has_type(column, feature.kind),
+                "feature {} has the package's type",
+                feature.name
+            );
+        }
+        rows
+    }
+
+    /// Scores rows that fit one chunk. If the model fails on them, halves them until the guilty are alone; each
+    /// half is padded to the whole chunk, so the others get the same bits as without the guilty.
+    fn score(
+        &mut self,
+        columns: &[ArrayRef],
+        rows: Range<usize>,
+        scored: &mut Scored,
+    ) -> Result<()> {
+        self.chunk.fill(columns, rows.clone());
+        match self.run_chunk() {
+            Ok((scores, margins)) => {
+                scored.take(&scores[..rows.len()], margins.as_deref());
+                Ok(())
+            }
+            Err(Failure::Output(problem)) => Err(self.disagrees(&problem)),
+            Err(Failure::Run(_)) if rows.len() == 1 => {
+                scored.reject(Reason::InferenceFailed);
+                Ok(())
+            }
+            Err(Failure::Run(_)) => {
+                let middle = rows.start + rows.len() / 2;
+                self.score(columns, rows.start..middle, scored)?;
+                self.score(columns, middle..rows.end, scored)
+            }
+        }
+    }
+
+    /// Runs the model on the chunk as it is filled.
+    fn run_chunk(&mut self) -> Result<(Vec<f32>, Option<Vec<f32>>), Failure> {
+        let values = self.chunk.values().map_err(Failure::Run)?;
+        let inputs = SessionInputs::<0>::ValueSlice(&values);
+        let outputs = self
+            .session
+            .run_with_options(inputs, &self.selected)
+            .map_err(Failure::Run)?;
+        let read =
+            |output| outputs::read(&outputs, output, self.chunk_rows).map_err(Failure::Output);
+        let scores = read(&self.probability)?;
+        let margins = self.margin.as_ref().map(read).transpose()?;
+        if self.witness.is_none() {
+            self.witness = Some(self.chunk.clone());
+        }
+        Ok((scores, margins))
+    }
+
+    /// Runs a chunk of zeros and empty texts: finds at start what would fail at the first event. A model may
+    /// refuse such values, so that alone is no error.
+    fn warm_up(&mut self) -> Result<()> {
+        match self.run_chunk() {
+            Ok(_) | Err(Failure::Run(_)) => Ok(()),
+            Err(Failure::Output(problem)) => Err(self.disagrees(&problem)),
+        }
+    }
+
+    /// After rows were rejected because the model failed: makes sure that the model is not broken altogether, or
+    /// else it would go on rejecting everything.
+    fn check_failures(&mut self, scored: &Scored) -> Result<()> {
+        let failed = Some(Rejection::new(Stage::Infer, Reason::InferenceFailed));
+        if !scored.rejected.contains(&failed) {
+            return Ok(());
+        }
+        let Some(witness) = &self.witness else {
+            return Err(Fatal::unreachable(format!(
+                "the model {} has failed on every row so far, on {}; check it against a row that it must accept",
+                self.title, self.provider
+            )));
+        };
+        self.chunk = witness.clone();
+        match self.run_chunk() {
+            Ok(_) => Ok(()),
+            Err(Failure::Run(error)) => Err(broken(&self.title, &self.provider, &error)),
+            Err(Failure::Output(problem)) => Err(self.disagrees(&problem)),
+        }
+    }
+
+    fn disagrees(&self, problem: &str) -> Fatal {
+        Fatal::usage(format!(
+            "the model {} is not what its model.toml says: {problem}",
+            self.title
+        ))
+    }
+}
+
+/// The error's text is left out: it may repeat a value of a row.
+fn broken(title: &str, provider: &str, error: &ort::Error) -> Fatal {
+    let code = error.code();
+    Fatal::unreachable(format!(
+        "the model {title} no longer runs on {provider} ({code:?}); look at the device's state"
+    ))
+}
+
+impl Scored {
+    /// Appends the scores of a chunk, and rejects those that are no number.
+    fn take(&mut self, scores: &[f32], margins: Option<&[f32]>) {
+        for (row, score) in scores.iter().enumerate() {
+            let margin = margins.map(|margins| margins[row]);
+            if score.is_finite() && margin.is_none_or(f32::is_finite) {
+                self.push(*score, margin.unwrap_or(f32::NAN), None);
+            } else {
+                self.reject(Reason::ScoreNotFinite);
+            }
+        }
+    }
+
+    fn reject(&mut self, reason: Reason) {
+        self.push(
+            f32::NAN,
+            f32::NAN,
+            Some(Rejection::new(Stage::Infer, reason)),
+        );
+    }
+
+    fn push(&mut self, score: f32, margin: f32, rejected: Option<Rejection>) {
+        self.score.push(score);
+        if let Some(margins) = &mut self.margin {
+            margins.push(margin);
+        }
+        self.rejected.push(rejected);
+    }
+}

@@ -1,0 +1,502 @@
+//! ONNX Runtime itself: the shared library, loaded once per process, and the sessions made with it.
+//!
+//! Promises that a library that is missing, foreign or too old is an error with its fix, that an execution
+//! provider which was asked for is there or the session is refused, and that every session is set up for
+//! the same bits: one thread, in order, no flushing of subnormal numbers.
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use ort::environment::Environment;
+use ort::ep::{self, ExecutionProviderDispatch};
+use ort::logging::LogLevel;
+use ort::session::Session;
+use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
+
+use crate::error::{Fatal, Result};
+use crate::package::Package;
+use crate::record::Digest;
+
+/// Names the library where the configuration does not.
+const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
+
+/// A folder that no file can lie in. ONNX Runtime would look for a model's external weights in the current
+/// directory, where nobody hashed them.
+const NO_FOLDER: &str = "/dev/null";
+
+/// What executes the nodes of a model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Provider {
+    Cpu,
+    Cuda,
+    TensorRt,
+}
+
+impl Provider {
+    pub const ALL: [Provider; 3] = [Provider::Cpu, Provider::Cuda, Provider::TensorRt];
+
+    /// As it is written in the configuration and recorded in the evidence.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Provider::Cpu => "cpu",
+            Provider::Cuda => "cuda",
+            Provider::TensorRt => "tensorrt",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Provider> {
+        Provider::ALL
+            .into_iter()
+            .find(|provider| provider.as_str() == text)
+    }
+
+    /// How ONNX Runtime is asked for it. Nothing for the CPU, which every session has.
+    fn dispatch(self) -> Option<ExecutionProviderDispatch> {
+        let provider = match self {
+            Provider::Cpu => return None,
+            // TF32 would round the inputs of every multiplication to 10 bits.
+            Provider::Cuda => ep::CUDA::default().with_tf32(false).build(),
+            Provider::TensorRt => ep::TensorRT::default().with_fp16(false).build(),
+        };
+        Some(provider.error_on_failure())
+    }
+}
+
+/// The loaded library. One per process, and never unloaded.
+pub struct Runtime {
+    environment: Environment,
+    library: PathBuf,
+    digest: Digest,
+    version: String,
+    build: String,
+}
+
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+static LOADING: Mutex<()> = Mutex::new(());
+
+impl Runtime {
+    /// Loads the library at `path`, or else the one that `ORT_DYLIB_PATH` names. The loader's search path is
+    /// not used: what is run must be known, because it is recorded.
+    ///
+    /// # Errors
+    /// If there is none, if it is not ONNX Runtime or too old, or if another one was loaded before.
+    pub fn load(path: Option<&Path>) -> Result<&'static Runtime> {
+        let named = path.map(Path::to_owned).or_else(named_by_environment);
+        let Some(named) = named else {
+            return Err(Fatal::unreachable(format!(
+                "no ONNX Runtime library is named: {}",
+                how_to_name()
+            )));
+        };
+        let library = fs::canonicalize(&named).map_err(|error| unusable(&named).because(error))?;
+        let _alone = LOADING.lock().expect("loading does not panic");
+        match RUNTIME.get() {
+            Some(runtime) if runtime.library == library => Ok(runtime),
+            Some(runtime) => Err(Fatal::usage(format!(
+                "cannot load {}: this process has loaded {} already, and holds one ONNX Runtime library at most",
+                library.display(),
+                runtime.library.display()
+            ))),
+            None => {
+                let runtime = Runtime::open(library)?;
+                Ok(RUNTIME.get_or_init(|| runtime))
+            }
+        }
+    }
+
+    fn open(library: PathBuf) -> Result<Runtime> {
+        let bytes = fs::read(&library).map_err(|error| unusable(&library).because(error))?;
+        let builder =
+            ort::init_from(&library).map_err(|error| unusable(&library).because(error))?;
+        let environment = builder
+            .with_name("probity")
+            .with_telemetry(false)
+            // Its log may repeat a value of a row; whatever fails also comes back as an error.
+            .with_logger(Arc::new(|_, _, _, _, _| {}))
+            .build()
+            .map_err(|error| unusable(&library).because(error))?;
+        environment.set_log_level(LogLevel::Fatal);
+        Ok(Runtime {
+            environment,
+            digest: Digest::of(&bytes),
+            version: version_of(&bytes).unwrap_or_else(|| "unknown".to_owned()),
+            build: ort::info().to_owned(),
+            library,
+        })
+    }
+
+    /// `1.32.0`, or `unknown` if the library's file does not say so.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What the library says of how it was built; holds the commit.
+    #[must_use]
+    pub fn build(&self) -> &str {
+        &self.build
+    }
+
+    /// SHA-256 of the library's file.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The library's file, links resolved.
+    #[must_use]
+    pub fn library(&self) -> &Path {
+        &self.library
+    }
+
+    /// A session of the package's model, and the names of the providers that run it, joined by `+`.
+    pub(super) fn session(
+        &self,
+        package: &Package,
+        providers: &[Provider],
+    ) -> Result<(Session, String)> {
+        check_list(providers)?;
+        let without_cpu: Vec<_> = providers
+            .iter()
+            .copied()
+            .filter(|p| *p != Provider::Cpu)
+            .collect();
+        let names = |list: &[Provider]| {
+            list.iter()
+                .map(|p| p.as_str())
+                .collect::<Vec<_>>()
+                .join("+")
+        };
+        if without_cpu.len() == providers.len() || without_cpu.is_empty() {
+            let session = self.try_session(package, providers)?;
+            return Ok((
+                session.map_err(|error| cannot_open(package, providers, &error))?,
+                names(providers),
+            ));
+        }
+        // Both are allowed. ONNX Runtime does not say where a node runs, so find out whether the CPU is needed.
+        if let Ok(session) = self.try_session(package, &without_cpu)? {
+            return Ok((session, names(&without_cpu)));
+        }
+        let session = self.try_session(package, providers)?;
+        Ok((
+            session.map_err(|error| cannot_open(package, providers, &error))?,
+            names(providers),
+        ))
+    }
+
+    /// The outer error is a provider that is missing; the inner one, a model that these providers cannot open.
+    fn try_session(
+        &self,
+        package: &Package,
+        providers: &[Provider],
+    ) -> Result<Result<Session, ort::Error>> {
+        let mut builder = self.builder(providers).map_err(|error| {
+            Fatal::unreachable("cannot set up an ONNX Runtime session").because(error.to_string())
+        })?;
+        for provider in providers {
+            builder = self.register(builder, *provider)?;
+        }
+        Ok(builder.commit_from_memory(&package.model.bytes))
+    }
+
+    fn builder(
+        &self,
+        providers: &[Provider],
+    ) -> Result<SessionBuilder, ort::Error<SessionBuilder>> {
+        let plain = Session::builder(&self.environment).expect("session options need only memory");
+        let builder = plain
+            .with_auto_device(AutoDevicePolicy::PreferCPU)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_parallel_execution(false)?
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?
+            .with_deterministic_compute(true)?
+            .with_config_entry("session.set_denormal_as_zero", "0")?
+            .with_config_entry(
+                "session.model_external_initializers_file_folder_path",
+                NO_FOLDER,
+            )?
+            .with_log_level(LogLevel::Fatal)?;
+        if providers.contains(&Provider::Cpu) {
+            Ok(builder)
+        } else {
+            builder.with_disable_cpu_fallback()
+        }
+    }
+
+    fn register(&self, builder: SessionBuilder, provider: Provider) -> Result<SessionBuilder> {
+        let Some(dispatch) = provider.dispatch() else {
+            return Ok(builder);
+        };
+        builder.with_execution_providers([dispatch]).map_err(|error| {
+            let name = provider.as_str();
+            Fatal::unreachable(format!(
+                "the execution provider {name} is asked for, but {} cannot give it; take `{name}` out of \
+                 `model.providers`, or name a library that was built with it and whose drivers are installed",
+                self.library.display()
+            ))
+            .because(error.to_string())
+        })
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ONNX Runtime {} at {}",
+            self.version,
+            self.library.display()
+        )
+    }
+}
+
+fn named_by_environment() -> Option<PathBuf> {
+    env::var_os(LIBRARY_VARIABLE)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+}
+
+fn how_to_name() -> String {
+    format!(
+        "set {LIBRARY_VARIABLE}, or `runtime` under [model] of the configuration, to libonnxruntime.so of version \
+         1.{} or newer; `make setup` fetches one",
+        ort::MINOR_VERSION
+    )
+}
+
+fn unusable(library: &Path) -> Fatal {
+    Fatal::unreachable(format!(
+        "cannot load ONNX Runtime from {}; {}",
+        library.display(),
+        how_to_name()
+    ))
+}
+
+fn check_list(providers: &[Provider]) -> Result<()> {
+    if providers.is_empty() {
+        return Err(Fatal::usage(
+            "no execution provider is asked for; write model.providers = [\"cpu\"]",
+        ));
+    }
+    for (i, provider) in providers.iter().enumerate() {
+        if providers[..i].contains(provider) {
+            let name = provider.as_str();
+            return Err(Fatal::usage(format!(
+                "`model.providers` has {name} twice; take one out"
+            )));
+        }
+        if *provider == Provider::Cpu && i + 1 < providers.len() {
+            let message = "`model.providers` has cpu before others, which would never be used; write cpu last";
+            return Err(Fatal::usage(message));
+        }
+    }
+    Ok(())
+}
+
+fn cannot_open(package: &Package, providers: &[Provider], error: &ort::Error) -> Fatal {
+    let mut message = format!(
+        "cannot open {} of the model package {}: it must be a whole ONNX model in one file",
+        package.folder.join(&package.model.file).display(),
+        package.title()
+    );
+    if !providers.contains(&Provider::Cpu) {
+        message += ", whose every node the providers asked for can run; write \"cpu\" last in `model.providers` to \
+                    let the CPU run the others";
+    }
+    Fatal::usage(message).because(error.message().to_owned())
+}
+
+/// The version in the library's symbol table: Microsoft's linker script names every symbol `VERS_1.32.0`. There
+/// is a function for it, but no safe way to call it.
+fn version_of(library: &[u8]) -> Option<String> {
+    let mark = b"VERS_";
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    library
+        .windows(mark.len())
+        .enumerate()
+        .find_map(|(at, window)| {
+            let digits: Vec<u8> = if window == mark {
+                library[at + mark.len()..]
+                    .iter()
+                    .copied()
+                    .take_while(is_digit)
+                    .take(16)
+                    .collect()
+            } else {
+                return None;
+            };
+            String::from_utf8(digits)
+                .ok()
+                .filter(|text| text.contains('.'))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::error::Exit;
+    use crate::infer::testing;
+
+    #[test]
+    fn a_missing_library_is_an_error_that_says_what_to_set() {
+        let error = Runtime::load(Some(Path::new("/nonexistent/libonnxruntime.so"))).unwrap_err();
+        assert_eq!(error.exit, Exit::Unreachable);
+        let text = error.to_string();
+        for word in [
+            "/nonexistent/libonnxruntime.so",
+            "ORT_DYLIB_PATH",
+            "[model]",
+            "make setup",
+            "1.24",
+        ] {
+            assert!(text.contains(word), "{word} is not in: {text}");
+        }
+    }
+
+    /// Names the library that [`loads_in_a_process_of_its_own`] loads.
+    const CHILD_VARIABLE: &str = "PROBITY_TEST_LIBRARY";
+
+    /// Not a test by itself: a process can load one library only, so others run this one in a child.
+    #[test]
+    fn loads_in_a_process_of_its_own() {
+        if let Some(path) = env::var_os(CHILD_VARIABLE) {
+            let error = Runtime::load(Some(Path::new(&path))).unwrap_err();
+            println!("exit {}: {error}", error.exit as u8);
+        }
+    }
+
+    /// What a fresh process says of the library.
+    fn said_of(library: &Path) -> String {
+        let name = "infer::runtime::tests::loads_in_a_process_of_its_own";
+        let mut child = Command::new(env::current_exe().unwrap());
+        child
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD_VARIABLE, library);
+        let output = child.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        text
+    }
+
+    /// A shared library with this source, by the compiler that librdkafka needs as well.
+    fn compiled(folder: &Path, source: &str) -> PathBuf {
+        let (code, library) = (folder.join("library.c"), folder.join("library.so"));
+        fs::write(&code, source).unwrap();
+        let status = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(&code)
+            .status();
+        assert!(status.unwrap().success());
+        library
+    }
+
+    #[test]
+    fn a_library_that_cannot_be_used_is_an_error_and_no_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("text.so");
+        fs::write(&text, "no library").unwrap();
+        let said = said_of(&text);
+        assert!(
+            said.contains("exit 3: cannot load ONNX Runtime from"),
+            "{said}"
+        );
+
+        let said = said_of(&compiled(folder.path(), "int other(void) { return 1; }"));
+        assert!(said.contains("does not export `OrtGetApiBase`"), "{said}");
+
+        let old = "static const char *version(void) { return \"1.23.2\"; }
+            static const void *base[2] = { 0, version };
+            const void *OrtGetApiBase(void) { return base; }";
+        let said = said_of(&compiled(folder.path(), old));
+        assert!(
+            said.contains("exit 3: cannot load ONNX Runtime from"),
+            "{said}"
+        );
+        assert!(
+            said.contains("1.24 or newer") && said.contains("1.23.2"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn the_version_is_read_from_the_symbols() {
+        assert_eq!(
+            version_of(b"\0libfoo\0VERS_\0VERS_1.32.0\0OrtGetApiBase\0"),
+            Some("1.32.0".into())
+        );
+        assert_eq!(version_of(b"\0VERS_x\0"), None);
+        assert_eq!(version_of(b""), None);
+    }
+
+    #[test]
+    fn the_library_is_loaded_once_and_recorded() {
+        let Some(runtime) =
+            testing::runtime("infer::runtime::the_library_is_loaded_once_and_recorded")
+        else {
+            return;
+        };
+        assert!(runtime.version().starts_with("1."), "{}", runtime.version());
+        assert!(
+            runtime.build().contains("git-commit-id"),
+            "{}",
+            runtime.build()
+        );
+        assert_eq!(
+            runtime.digest(),
+            Digest::of(&fs::read(runtime.library()).unwrap())
+        );
+        assert!(std::ptr::eq(
+            runtime,
+            Runtime::load(Some(runtime.library())).unwrap()
+        ));
+        let error = Runtime::load(Some(Path::new("/dev/null"))).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("holds one ONNX Runtime library at most"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn lists_of_providers_that_make_no_sense_are_refused() {
+        use Provider::{Cpu, Cuda, TensorRt};
+        assert!(check_list(&[TensorRt, Cuda, Cpu]).is_ok());
+        assert!(
+            check_list(&[])
+                .unwrap_err()
+                .to_string()
+                .contains("[\"cpu\"]")
+        );
+        assert!(
+            check_list(&[Cuda, Cuda])
+                .unwrap_err()
+                .to_string()
+                .contains("cuda twice")
+        );
+        assert!(
+            check_list(&[Cpu, Cuda])
+                .unwrap_err()
+                .to_string()
+                .contains("write cpu last")
+        );
+        assert!(
+            Provider::ALL
+                .iter()
+                .all(|p| Provider::parse(p.as_str()) == Some(*p))
+        );
+        assert_eq!(Provider::parse("gpu"), None);
+    }
+}

@@ -1,0 +1,313 @@
+//! The text of `model.toml`: its keys, and the rules each value must keep.
+//!
+//! Promises that an error names the line and the key, and says what to write instead.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Class, FeatureKind, FeatureSpec, Inputs, MANIFEST, Output, Pick};
+use crate::decide::Policy;
+use crate::error::{Fatal, Result};
+
+const FEATURES_MAX: usize = 4096;
+const CHUNK_ROWS_MAX: usize = 4096;
+const NAME_MAX_BYTES: usize = 64;
+
+/// Integers beyond this have no exact 64-bit float, which is how `impute` is written.
+const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// What `model.toml` says, checked.
+pub(super) struct Manifest {
+    pub name: String,
+    pub version: String,
+    pub model_file: String,
+    pub chunk_rows: usize,
+    pub inputs: Inputs,
+    pub probability: Output,
+    pub margin: Option<Output>,
+    pub policy: Policy,
+    pub features: Vec<FeatureSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Root {
+    name: Spanned<String>,
+    version: Spanned<String>,
+    model: ModelTable,
+    output: OutputTable,
+    policy: PolicyTable,
+    feature: Spanned<Vec<FeatureTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelTable {
+    file: Spanned<String>,
+    chunk_rows: Spanned<usize>,
+    matrix: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutputTable {
+    probability: Spanned<PickTable>,
+    margin: Option<Spanned<PickTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PickTable {
+    name: String,
+    column: Option<usize>,
+    class: Option<Class>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyTable {
+    version: Spanned<String>,
+    review: Spanned<f64>,
+    decline: Spanned<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeatureTable {
+    name: Spanned<String>,
+    sql: Spanned<String>,
+    #[serde(rename = "type")]
+    kind: Spanned<String>,
+    impute: Option<Spanned<f64>>,
+}
+
+/// Reads `bytes`, the content of the file at `path`.
+pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Manifest> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Fatal::usage(format!("{} is not UTF-8", path.display())).because(error))?;
+    let reader = Reader { path, text };
+    let root: Root = toml::from_str(text)
+        .map_err(|error| reader.refuse(error.span().unwrap_or(0..0), error.message()))?;
+    reader.check(root)
+}
+
+/// The file, to say where in it something is wrong.
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn refuse(&self, span: Range<usize>, message: impl Display) -> Fatal {
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Fatal::usage(format!("{}:{line}: {message}", self.path.display()))
+    }
+
+    fn check(&self, root: Root) -> Result<Manifest> {
+        let inputs = root.model.matrix.map_or(Inputs::Columns, Inputs::Matrix);
+        Ok(Manifest {
+            name: self.plain_name("name", &root.name)?,
+            version: self.plain_name("version", &root.version)?,
+            model_file: self.model_file(&root.model.file)?,
+            chunk_rows: self.chunk_rows(&root.model.chunk_rows)?,
+            probability: self.output("output.probability", root.output.probability)?,
+            margin: root
+                .output
+                .margin
+                .map(|m| self.output("output.margin", m))
+                .transpose()?,
+            policy: self.policy(&root.policy)?,
+            features: self.features(root.feature, &inputs)?,
+            inputs,
+        })
+    }
+
+    /// Names stand in headers, metrics, paths and lines of text, so they are one plain word.
+    fn plain_name(&self, key: &str, name: &Spanned<String>) -> Result<String> {
+        let text = name.get_ref();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+        if text.is_empty() || text.len() > NAME_MAX_BYTES || !text.chars().all(is_plain) {
+            let message = format!(
+                "`{key}` is {text:?}; write 1 to {NAME_MAX_BYTES} ASCII letters, digits, `.`, `_`, `+` or `-`"
+            );
+            return Err(self.refuse(name.span(), message));
+        }
+        Ok(text.clone())
+    }
+
+    fn model_file(&self, file: &Spanned<String>) -> Result<String> {
+        let text = self.plain_name("model.file", file)?;
+        if text.starts_with('.') || text == MANIFEST {
+            let message =
+                format!("`model.file` is {text:?}; write the name of the ONNX file in this folder");
+            return Err(self.refuse(file.span(), message));
+        }
+        Ok(text)
+    }
+
+    fn chunk_rows(&self, rows: &Spanned<usize>) -> Result<usize> {
+        let number = *rows.get_ref();
+        if !(1..=CHUNK_ROWS_MAX).contains(&number) {
+            let message = format!(
+                "`model.chunk_rows` is {number}; write a number from 1 to {CHUNK_ROWS_MAX}"
+            );
+            return Err(self.refuse(rows.span(), message));
+        }
+        Ok(number)
+    }
+
+    fn output(&self, key: &str, table: Spanned<PickTable>) -> Result<Output> {
+        let span = table.span();
+        let PickTable {
+            name,
+            column,
+            class,
+        } = table.into_inner();
+        let pick = match (column, class) {
+            (None, None) => Pick::Only,
+            (Some(column), None) => Pick::Column(column),
+            (None, Some(class)) => Pick::Class(class),
+            (Some(_), Some(_)) => {
+                let message = format!(
+                    "`{key}` has both `column` and `class`; write `column` for a tensor, `class` for a ZipMap"
+                );
+                return Err(self.refuse(span, message));
+            }
+        };
+        Ok(Output { name, pick })
+    }
+
+    fn policy(&self, table: &PolicyTable) -> Result<Policy> {
+        let version = self.plain_name("policy.version", &table.version)?;
+        Policy::new(&version, *table.review.get_ref(), *table.decline.get_ref()).map_err(|bad| {
+            let at = if bad.key == "review" {
+                &table.review
+            } else {
+                &table.decline
+            };
+            self.refuse(at.span(), format!("`policy.{}`: {}", bad.key, bad.message))
+        })
+    }
+
+    fn features(
+        &self,
+        tables: Spanned<Vec<FeatureTable>>,
+        inputs: &Inputs,
+    ) -> Result<Vec<FeatureSpec>> {
+        let span = tables.span();
+        let tables = tables.into_inner();
+        if !(1..=FEATURES_MAX).contains(&tables.len()) {
+            let message = format!(
+                "{} features; write 1 to {FEATURES_MAX} tables [[feature]]",
+                tables.len()
+            );
+            return Err(self.refuse(span, message));
+        }
+        let mut names = BTreeSet::new();
+        let mut features = Vec::with_capacity(tables.len());
+        for table in tables {
+            let feature = self.feature(&table, inputs)?;
+            if !names.insert(feature.name.clone()) {
+                let message = format!(
+                    "a second feature has the name `{}`; rename one",
+                    feature.name
+                );
+                return Err(self.refuse(table.name.span(), message));
+            }
+            features.push(feature);
+        }
+        Ok(features)
+    }
+
+    fn feature(&self, table: &FeatureTable, inputs: &Inputs) -> Result<FeatureSpec> {
+        let name = self.column_name(&table.name)?;
+        let kind = self.kind(&name, &table.kind)?;
+        if matches!(inputs, Inputs::Matrix(_)) && kind != FeatureKind::Float32 {
+            let message = format!(
+                "feature `{name}` is {}, but a matrix holds float32 only; write type = \"float32\", or leave out \
+                 `model.matrix` if the model has one input for each feature",
+                kind.as_str()
+            );
+            return Err(self.refuse(table.kind.span(), message));
+        }
+        if table.sql.get_ref().trim().is_empty() {
+            let message =
+                format!("feature `{name}` has no expression; write one, or the name of a column");
+            return Err(self.refuse(table.sql.span(), message));
+        }
+        self.check_impute(&name, kind, table)?;
+        let impute = table.impute.as_ref().map(|impute| *impute.get_ref());
+        Ok(FeatureSpec {
+            name,
+            sql: table.sql.get_ref().clone(),
+            impute,
+            kind,
+        })
+    }
+
+    /// Becomes the column `feature_<name>` of the archive, and an input's name.
+    fn column_name(&self, name: &Spanned<String>) -> Result<String> {
+        let text = name.get_ref();
+        let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if !starts_well || text.len() > NAME_MAX_BYTES || !text.chars().all(is_word) {
+            let message = format!(
+                "feature name {text:?}; write at most {NAME_MAX_BYTES} ASCII letters, digits and `_`, a letter first"
+            );
+            return Err(self.refuse(name.span(), message));
+        }
+        Ok(text.clone())
+    }
+
+    fn kind(&self, name: &str, kind: &Spanned<String>) -> Result<FeatureKind> {
+        let known = FeatureKind::ALL
+            .into_iter()
+            .find(|k| k.as_str() == kind.get_ref());
+        known.ok_or_else(|| {
+            let all = FeatureKind::ALL.map(FeatureKind::as_str).join(", ");
+            let message = format!(
+                "feature `{name}` has the unknown type {:?}; write one of {all}",
+                kind.get_ref()
+            );
+            self.refuse(kind.span(), message)
+        })
+    }
+
+    fn check_impute(&self, name: &str, kind: FeatureKind, table: &FeatureTable) -> Result<()> {
+        let (span, impute) = match &table.impute {
+            Some(impute) => (impute.span(), Some(*impute.get_ref())),
+            None => (table.name.span(), None),
+        };
+        let problem = match (kind, impute) {
+            (FeatureKind::Float32 | FeatureKind::Float64 | FeatureKind::Utf8, None) => None,
+            (FeatureKind::Float32, Some(value)) if (value as f32).is_finite() => None,
+            (FeatureKind::Float64, Some(value)) if value.is_finite() => None,
+            (FeatureKind::Int64, Some(value))
+                if value.fract() == 0.0 && value.abs() <= EXACT_INTEGER_MAX =>
+            {
+                None
+            }
+            (FeatureKind::Boolean, Some(value)) if value == 0.0 || value == 1.0 => None,
+            (FeatureKind::Utf8, Some(_)) => {
+                Some("a text cannot be imputed: null is the empty text; leave it out")
+            }
+            (FeatureKind::Int64, _) => Some("an integer cannot be missing; write a whole number"),
+            (FeatureKind::Boolean, _) => Some("a boolean cannot be missing; write 0 or 1"),
+            (FeatureKind::Float32 | FeatureKind::Float64, Some(_)) => {
+                Some("not a finite number of the feature's type; leave it out for NaN")
+            }
+        };
+        match problem {
+            None => Ok(()),
+            Some(problem) => {
+                Err(self.refuse(span, format!("`impute` of feature `{name}`: {problem}")))
+            }
+        }
+    }
+}

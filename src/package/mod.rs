@@ -1,0 +1,213 @@
+//! A model package: the folder with the ONNX file and `model.toml`, which says what the model takes, what
+//! it gives, and what its score means.
+//!
+//! Reads each file once and hashes the bytes it read, so that what is recorded is what is run. Knows
+//! neither ONNX nor SQL: `infer` compares the model's inputs and outputs with what is written here, and
+//! `features` compiles the expressions. Every refusal names the file, the line, the key and what to write.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::decide::Policy;
+use crate::error::{Fatal, Result};
+use crate::record::Digest;
+
+mod manifest;
+#[cfg(test)]
+mod tests;
+
+/// The name of the description in the folder.
+pub const MANIFEST: &str = "model.toml";
+
+/// Neither file may be larger. An ONNX file cannot exceed 2 GiB.
+const MANIFEST_MAX_BYTES: u64 = 1 << 20;
+const MODEL_MAX_BYTES: u64 = 1 << 31;
+
+/// A model package that was read and checked, but whose model was not opened yet.
+#[derive(Clone, Debug)]
+pub struct Package {
+    pub folder: PathBuf,
+    pub name: String,
+    pub version: String,
+    /// In the order of the matrix's columns.
+    pub features: Vec<FeatureSpec>,
+    /// How the features reach the model.
+    pub inputs: Inputs,
+    /// The number of rows that the model is always run on; short batches are padded to it.
+    pub chunk_rows: usize,
+    pub probability: Output,
+    pub margin: Option<Output>,
+    pub policy: Policy,
+    /// `model.toml` and the ONNX file as they were read, with their SHA-256.
+    pub manifest: PackageFile,
+    pub model: PackageFile,
+}
+
+/// A file of the package.
+#[derive(Clone, Debug)]
+pub struct PackageFile {
+    /// Its name in the folder.
+    pub file: String,
+    pub bytes: Vec<u8>,
+    pub digest: Digest,
+}
+
+/// One feature: an expression over the event's columns, and the type it has for the model.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FeatureSpec {
+    pub name: String,
+    pub sql: String,
+    /// What stands for null. Without it, null is NaN for floats and the empty text for texts.
+    pub impute: Option<f64>,
+    pub kind: FeatureKind,
+}
+
+/// The type of a feature. Integers and booleans cannot say "missing", so they always have an `impute`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FeatureKind {
+    Float32,
+    Float64,
+    Int64,
+    Utf8,
+    Boolean,
+}
+
+impl FeatureKind {
+    pub const ALL: [FeatureKind; 5] = [
+        FeatureKind::Float32,
+        FeatureKind::Float64,
+        FeatureKind::Int64,
+        FeatureKind::Utf8,
+        FeatureKind::Boolean,
+    ];
+
+    /// As it is written in `model.toml`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FeatureKind::Float32 => "float32",
+            FeatureKind::Float64 => "float64",
+            FeatureKind::Int64 => "int64",
+            FeatureKind::Utf8 => "string",
+            FeatureKind::Boolean => "boolean",
+        }
+    }
+}
+
+/// How the features reach the model.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inputs {
+    /// All of them as one `[rows, features]` matrix of 32-bit floats, the input of this name.
+    Matrix(String),
+    /// Each as a `[rows, 1]` input of its own name.
+    Columns,
+}
+
+/// Where one number per row is found in the model's outputs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Output {
+    pub name: String,
+    pub pick: Pick,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Pick {
+    /// A tensor `[rows]` or `[rows, 1]`.
+    Only,
+    /// This column of a tensor `[rows, columns]`.
+    Column(usize),
+    /// The value of this class in a ZipMap: a sequence with one map for each row.
+    Class(Class),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Class {
+    Number(i64),
+    Text(String),
+}
+
+impl Package {
+    /// Reads the package in `folder`.
+    ///
+    /// # Errors
+    /// If a file is missing or too large, or `model.toml` has a key or a value that it must not have.
+    pub fn load(folder: &Path) -> Result<Package> {
+        let manifest = PackageFile::read(folder, MANIFEST, MANIFEST_MAX_BYTES)?;
+        let checked = manifest::read(&folder.join(MANIFEST), &manifest.bytes)?;
+        let model = PackageFile::read(folder, &checked.model_file, MODEL_MAX_BYTES)?;
+        Ok(Package {
+            folder: folder.to_owned(),
+            name: checked.name,
+            version: checked.version,
+            features: checked.features,
+            inputs: checked.inputs,
+            chunk_rows: checked.chunk_rows,
+            probability: checked.probability,
+            margin: checked.margin,
+            policy: checked.policy,
+            manifest,
+            model,
+        })
+    }
+
+    /// The digest of the whole package: of what `sha256sum` prints for its files in the order of their names,
+    /// so that an auditor can repeat it with `sha256sum model.onnx model.toml | sha256sum`.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut files = [&self.manifest, &self.model];
+        files.sort_by(|a, b| a.file.cmp(&b.file));
+        let lines = files.map(|part| format!("{}  {}\n", part.digest, part.file));
+        Digest::of(lines.concat().as_bytes())
+    }
+
+    /// For messages: the name and version.
+    #[must_use]
+    pub fn title(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+
+    /// The path of `model.toml`, for messages.
+    #[must_use]
+    pub fn manifest_path(&self) -> PathBuf {
+        self.folder.join(MANIFEST)
+    }
+}
+
+impl PackageFile {
+    fn read(folder: &Path, file: &str, max_bytes: u64) -> Result<PackageFile> {
+        let path = folder.join(file);
+        let refuse = |why: &str| {
+            let path = path.display();
+            Fatal::usage(format!("cannot read the model package: {path} {why}"))
+        };
+        let unreadable = |error| {
+            refuse(
+                "cannot be read; a package is a folder with model.toml and the ONNX file it names",
+            )
+            .because(error)
+        };
+        let is_file = fs::metadata(&path).map_err(unreadable)?.is_file();
+        if !is_file {
+            return Err(refuse("is not a file"));
+        }
+        let mut bytes = Vec::new();
+        let opened = File::open(&path).map_err(unreadable)?;
+        opened
+            .take(max_bytes + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > max_bytes {
+            return Err(refuse(&format!(
+                "has more than the {max_bytes} bytes that are allowed"
+            )));
+        }
+        let digest = Digest::of(&bytes);
+        Ok(PackageFile {
+            file: file.to_owned(),
+            bytes,
+            digest,
+        })
+    }
+}

@@ -1,0 +1,273 @@
+use std::path::PathBuf;
+
+use super::*;
+use crate::error::Exit;
+
+const MANIFEST_TEXT: &str = r#"name = "card-risk"
+version = "1.2.0"
+
+[model]
+file = "model.onnx"
+chunk_rows = 64
+
+[output]
+probability = { name = "probabilities", column = 1 }
+
+[policy]
+version = "2026-11-01"
+review = 0.5
+decline = 0.9
+
+[[feature]]
+name = "amount"
+sql = "amount_minor / 100.0"
+type = "float32"
+impute = 0.0
+
+[[feature]]
+name = "count"
+sql = "card_count_1h"
+type = "int64"
+impute = 0
+"#;
+
+/// A folder with this `model.toml` and an ONNX file that holds no model.
+fn folder(manifest: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.toml"), manifest).unwrap();
+    std::fs::write(folder.path().join("model.onnx"), b"not read here").unwrap();
+    folder
+}
+
+/// What is said of the manifest after replacing `from`, which must be there.
+fn refusal(from: &str, to: &str) -> String {
+    assert!(MANIFEST_TEXT.contains(from), "{from} is not in the text");
+    let folder = folder(&MANIFEST_TEXT.replacen(from, to, 1));
+    let error = Package::load(folder.path()).unwrap_err();
+    assert_eq!(error.exit, Exit::Usage);
+    let text = error.to_string();
+    text.strip_prefix(&folder.path().display().to_string())
+        .unwrap_or(&text)
+        .to_owned()
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/models")
+        .join(name)
+}
+
+#[test]
+fn a_package_says_what_its_manifest_says() {
+    let folder = folder(MANIFEST_TEXT);
+    let package = Package::load(folder.path()).unwrap();
+    assert_eq!(package.title(), "card-risk 1.2.0");
+    assert_eq!(package.chunk_rows, 64);
+    assert_eq!(package.inputs, Inputs::Columns);
+    assert_eq!(
+        package.probability,
+        Output {
+            name: "probabilities".into(),
+            pick: Pick::Column(1)
+        }
+    );
+    assert_eq!(package.margin, None);
+    assert_eq!(package.policy, Policy::new("2026-11-01", 0.5, 0.9).unwrap());
+    let amount = &package.features[0];
+    assert_eq!(
+        (amount.name.as_str(), amount.kind, amount.impute),
+        ("amount", FeatureKind::Float32, Some(0.0))
+    );
+    assert_eq!(package.features[1].kind, FeatureKind::Int64);
+}
+
+#[test]
+fn every_fixture_loads() {
+    for name in [
+        "lightgbm",
+        "lightgbm-zipmap",
+        "xgboost",
+        "mlp",
+        "pipeline",
+        "kinds",
+    ] {
+        let package = Package::load(&fixture(name)).unwrap();
+        assert_eq!(package.name, format!("fixture-{name}"));
+    }
+    let pipeline = Package::load(&fixture("pipeline")).unwrap();
+    assert_eq!(
+        pipeline.probability.pick,
+        Pick::Class(Class::Text("fraud".into()))
+    );
+    let zipmap = Package::load(&fixture("lightgbm-zipmap")).unwrap();
+    assert_eq!(zipmap.probability.pick, Pick::Class(Class::Number(1)));
+}
+
+#[test]
+fn the_digest_is_what_sha256sum_prints() {
+    let folder = folder(MANIFEST_TEXT);
+    let package = Package::load(folder.path()).unwrap();
+    assert_eq!(package.model.digest, Digest::of(b"not read here"));
+    let lines = format!(
+        "{}  model.onnx\n{}  model.toml\n",
+        Digest::of(b"not read here"),
+        Digest::of(MANIFEST_TEXT.as_bytes())
+    );
+    assert_eq!(package.digest(), Digest::of(lines.as_bytes()));
+}
+
+#[test]
+fn the_policy_has_one_digest_however_it_is_written() {
+    let one = Package::load(folder(MANIFEST_TEXT).path()).unwrap();
+    let other = MANIFEST_TEXT
+        .replace("review = 0.5", "review = 5e-1")
+        .replace("0.9", "0.90");
+    let other = Package::load(folder(&other).path()).unwrap();
+    assert_eq!(one.policy.digest(), other.policy.digest());
+    assert_ne!(one.digest(), other.digest());
+}
+
+#[test]
+fn unknown_and_missing_keys_are_named_with_their_line() {
+    let text = refusal("impute = 0.0", "imputed = 0.0");
+    assert!(
+        text.starts_with("/model.toml:20: unknown field `imputed`"),
+        "{text}"
+    );
+    let text = refusal("chunk_rows = 64", "");
+    assert!(text.contains("missing field `chunk_rows`"), "{text}");
+    let text = refusal("review = 0.5", "review = \"high\"");
+    assert!(text.starts_with("/model.toml:13: "), "{text}");
+    let text = refusal("[policy]", "[polizy]");
+    assert!(text.contains("unknown field `polizy`"), "{text}");
+}
+
+#[test]
+fn thresholds_out_of_order_are_refused() {
+    let text = refusal("decline = 0.9", "decline = 0.4");
+    assert_eq!(
+        text,
+        "/model.toml:14: `policy.decline`: 0.4 is below `review` = 0.5; exchange the two"
+    );
+    let text = refusal("review = 0.5", "review = nan");
+    assert!(
+        text.starts_with("/model.toml:13: `policy.review`: NaN is no probability"),
+        "{text}"
+    );
+}
+
+#[test]
+fn values_that_cannot_be_are_refused_with_the_fix() {
+    for (from, to, says) in [
+        (
+            "\"card-risk\"",
+            "\"card risk\"",
+            ":1: `name` is \"card risk\"; write 1 to 64",
+        ),
+        ("\"1.2.0\"", "\"\"", ":2: `version` is \"\""),
+        ("\"2026-11-01\"", "\"1\\n2\"", ":12: `policy.version`"),
+        ("\"model.onnx\"", "\"../model.onnx\"", ":5: `model.file`"),
+        ("\"model.onnx\"", "\"..\"", ":5: `model.file`"),
+        ("\"model.onnx\"", "\"model.toml\"", ":5: `model.file`"),
+        (
+            "chunk_rows = 64",
+            "chunk_rows = 0",
+            ":6: `model.chunk_rows` is 0; write a number from 1 to 4096",
+        ),
+        (
+            "column = 1",
+            "column = 1, class = 1",
+            ":9: `output.probability` has both",
+        ),
+        (
+            "chunk_rows = 64",
+            "chunk_rows = 64\nmatrix = \"input\"",
+            "feature `count` is int64, but a matrix holds float32",
+        ),
+        (
+            "\"count\"",
+            "\"amount\"",
+            ":23: a second feature has the name `amount`",
+        ),
+        (
+            "\"count\"",
+            "\"card count\"",
+            ":23: feature name \"card count\"",
+        ),
+        (
+            "\"card_count_1h\"",
+            "\" \"",
+            ":24: feature `count` has no expression",
+        ),
+        (
+            "\"int64\"",
+            "\"int32\"",
+            ":25: feature `count` has the unknown type \"int32\"; write one of float32",
+        ),
+        (
+            "impute = 0\n",
+            "impute = 0.5\n",
+            ":26: `impute` of feature `count`: an integer cannot be missing",
+        ),
+        (
+            "impute = 0\n",
+            "",
+            ":23: `impute` of feature `count`: an integer cannot be missing",
+        ),
+        (
+            "impute = 0.0",
+            "impute = 1e39",
+            ":20: `impute` of feature `amount`: not a finite number",
+        ),
+        (
+            "\"float32\"\nimpute = 0.0",
+            "\"string\"\nimpute = 0.0",
+            ":20: `impute` of feature `amount`: a text cannot",
+        ),
+        (
+            "\"int64\"\nimpute = 0",
+            "\"boolean\"\nimpute = 2",
+            ":26: `impute` of feature `count`: a boolean",
+        ),
+    ] {
+        let text = refusal(from, to);
+        assert!(text.contains(says), "{to}: {text}");
+    }
+}
+
+#[test]
+fn a_package_without_features_is_refused() {
+    let cut = MANIFEST_TEXT.find("[[feature]]").unwrap();
+    let none = format!("feature = []\n{}", &MANIFEST_TEXT[..cut]);
+    let error = Package::load(folder(&none).path()).unwrap_err().to_string();
+    assert!(
+        error.contains("0 features; write 1 to 4096 tables [[feature]]"),
+        "{error}"
+    );
+}
+
+#[test]
+fn missing_files_are_named() {
+    let empty = tempfile::tempdir().unwrap();
+    let error = Package::load(empty.path()).unwrap_err();
+    assert_eq!(error.exit, Exit::Usage);
+    assert!(
+        error.to_string().contains("model.toml cannot be read"),
+        "{error}"
+    );
+
+    let folder = folder(MANIFEST_TEXT);
+    std::fs::remove_file(folder.path().join("model.onnx")).unwrap();
+    let error = Package::load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("model.onnx cannot be read"), "{error}");
+    std::fs::create_dir(folder.path().join("model.onnx")).unwrap();
+    let error = Package::load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("model.onnx is not a file"), "{error}");
+}
+
+#[test]
+fn a_manifest_too_large_is_not_parsed() {
+    let long = format!("{MANIFEST_TEXT}# {}", "x".repeat(1 << 20));
+    let error = Package::load(folder(&long).path()).unwrap_err().to_string();
+    assert!(error.contains("more than the 1048576 bytes"), "{error}");
+}
