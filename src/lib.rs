@@ -25,6 +25,7 @@ pub mod archive;
 // Around both.
 pub mod admin;
 pub mod generate;
+pub mod logging;
 pub mod metrics;
 pub mod native;
 pub mod pipeline;
