@@ -158,8 +158,8 @@ impl Metric {
     }
 }
 
-/// Renders the metrics of this process.
-#[derive(Clone, Debug)]
+/// Renders the metrics of this process. The default has none.
+#[derive(Clone, Default, Debug)]
 pub struct Handle {
     registry: Registry,
 }
