@@ -254,6 +254,17 @@ fn sizes(config: &Config, reader: &mut Reader) {
             why,
         );
     }
+    if message > buffer {
+        let keys = ["output.message_bytes_max", "archive.buffer_bytes"];
+        let why = "the archiver takes whole messages";
+        disagree(
+            reader,
+            keys,
+            [&show_size(message), &show_size(buffer)],
+            words,
+            why,
+        );
+    }
     queued_messages(config, reader);
 }
 

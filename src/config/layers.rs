@@ -6,6 +6,7 @@
 //! properties hold dots themselves, which the flattening makes harmless.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
@@ -15,6 +16,15 @@ use crate::error::Fatal;
 
 /// Environment variables by name, as far as they are Unicode.
 pub type Environment = BTreeMap<String, String>;
+
+/// The environment of this process. Variables that are not Unicode are none of ours.
+#[must_use]
+pub fn environment() -> Environment {
+    let unicode = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(unicode).collect()
+}
 
 /// What stands before the key in the name of an environment variable.
 const ENVIRONMENT_PREFIX: &str = "PROBITY__";

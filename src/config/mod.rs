@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::record::Digest;
 use kafka::Kafka;
 pub use kafka::{Properties, is_secret};
-pub use layers::Environment;
+pub use layers::{Environment, environment};
 use layers::{Layers, Origin};
 use reader::Reader;
 

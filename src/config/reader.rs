@@ -179,8 +179,8 @@ impl Reader {
     /// A path; an empty one is none. Relative paths of the file start at the folder of the file,
     /// those of the environment and of `--set` at the working directory.
     pub fn path(&mut self, key: &str, default: &str) -> Option<PathBuf> {
-        let text = self.take(key, default.to_owned(), Value::text, |text| quoted(text));
-        (!text.is_empty()).then(|| self.resolve(key, &text))
+        let text = self.take(key, default.to_owned(), path_text, |text| quoted(text));
+        (!text.is_empty()).then(|| self.folder.join(text))
     }
 
     /// Every key below `prefix`, each a number with a path.
@@ -196,22 +196,14 @@ impl Reader {
                 );
                 continue;
             };
-            if let Some(path) = self.path(&key, "") {
+            // The key is set: the default stands only beside a problem of another kind.
+            if let Some(path) = self.path(&key, "unreadable") {
                 paths.insert(number, path);
             } else {
                 self.problem(&key, "is empty; name the file of the schema");
             }
         }
         paths
-    }
-
-    fn resolve(&self, key: &str, text: &str) -> PathBuf {
-        let from_file = matches!(self.origin(key), Origin::File { .. } | Origin::Default);
-        if from_file {
-            self.folder.join(text)
-        } else {
-            PathBuf::from(text)
-        }
     }
 
     /// The keys that are set below `prefix`.
@@ -392,6 +384,21 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// A path as it stands in the file; one from elsewhere made absolute, so that it means the same
+/// when it is shown.
+fn path_text(value: &Value) -> Result<String, String> {
+    let text = value.text()?;
+    if text.is_empty() || matches!(value, Value::Text(_)) {
+        return Ok(text);
+    }
+    let absolute = std::path::absolute(&text)
+        .ok()
+        .and_then(|path| path.into_os_string().into_string().ok());
+    absolute.ok_or_else(|| {
+        format!("is {text:?}, which cannot be made absolute; write an absolute path")
+    })
 }
 
 fn choose<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {

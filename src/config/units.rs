@@ -84,7 +84,7 @@ fn show(amount: u64, units: &[(&str, u64)]) -> String {
     let whole = units
         .iter()
         .rev()
-        .find(|(_, factor)| amount != 0 && amount % factor == 0);
+        .find(|(_, factor)| amount != 0 && amount.is_multiple_of(*factor));
     let (name, factor) = whole.unwrap_or(&units[0]);
     format!("{}{name}", amount / factor)
 }
