@@ -28,6 +28,7 @@ pub mod admin;
 pub mod clock;
 pub mod crash;
 pub mod generate;
+pub mod logging;
 pub mod metrics;
 pub mod native;
 pub mod pipeline;

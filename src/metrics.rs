@@ -1,1 +1,663 @@
-//! To come.
+//! Every metric: its name, its labels, its unit, what it tells, and the handles that record it.
+//!
+//! The only place that names a metric. Code records through the structs below, which resolve their
+//! handles once; it never sees a name or a label. Knows nothing of what it counts. Everything is
+//! recorded once per batch, segment or request, never once per row: one recording is an atomic
+//! addition of some 10 ns, which a batch does not notice and a row would.
+//!
+//! No label ever holds anything of an event: labels are closed lists, partitions and hashes.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Label};
+use metrics_prometheus::FrozenRecorder;
+use metrics_prometheus::recorder::Builder;
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts};
+use prometheus::{Registry, TextEncoder};
+
+use crate::error::{Exit, Fatal, Result};
+use crate::record::{Digest, Reason};
+
+/// What a metric is; a histogram with the upper bounds of its buckets.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram(&'static [f64]),
+}
+
+/// One line of the table of metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// In what it counts, in the plural.
+    pub unit: &'static str,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+/// Seconds, half a millisecond to ten seconds.
+const LATENCY: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// Seconds of one stage, ten microseconds to a second and more.
+const STEP_TIME: &[f64] = &[
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+    0.1, 0.25, 1.0,
+];
+/// Rows, by powers of two, up to the largest batch that the configuration allows.
+const ROWS_IN_BATCH: &[f64] = &[
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0,
+    16384.0, 32768.0, 65536.0,
+];
+/// Bytes, 64 KiB to 1 GiB, by powers of four.
+const FILE_BYTES: &[f64] = &[
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+    268_435_456.0,
+    1_073_741_824.0,
+];
+
+macro_rules! metrics_table {
+    ($($constant:ident: $name:literal, $kind:expr, $unit:literal, $labels:expr, $help:literal;)*) => {
+        $(const $constant: Metric =
+            Metric { name: $name, kind: $kind, unit: $unit, labels: &$labels, help: $help };)*
+
+        /// Every metric there is.
+        pub const ALL: &[Metric] = &[$($constant,)*];
+    };
+}
+
+metrics_table! {
+    ROWS: "probity_rows_total", Kind::Counter, "rows", ["outcome"],
+        "Rows of evidence committed, by outcome: scored, rejected or gap.";
+    REJECTED: "probity_rejected_total", Kind::Counter, "events", ["reason"],
+        "Events rejected, by reason.";
+    UNKNOWN_FIELDS: "probity_unknown_fields_total", Kind::Counter, "fields", [],
+        "Fields of events that the schema does not know.";
+    ROUNDS: "probity_rounds_total", Kind::Counter, "rounds", ["outcome"],
+        "Kafka transactions, by outcome: committed, aborted or unknown.";
+    BATCH_ROWS: "probity_batch_rows", Kind::Histogram(ROWS_IN_BATCH), "rows", [],
+        "Events of one batch.";
+    EVENT_TO_COMMIT: "probity_event_to_commit_seconds", Kind::Histogram(LATENCY), "seconds", [],
+        "From the time of the oldest event of a batch to its commit, one observation a batch.";
+    POLL_TO_COMMIT: "probity_poll_to_commit_seconds", Kind::Histogram(LATENCY), "seconds", [],
+        "From the first poll of a batch to its commit, one observation a batch.";
+    STEP: "probity_stage_seconds", Kind::Histogram(STEP_TIME), "seconds", ["stage"],
+        "Time of one batch in a stage.";
+    REBALANCES: "probity_rebalances_total", Kind::Counter, "rebalances", ["kind"],
+        "Changes of the assignment, by kind: assigned, revoked or lost.";
+    PARTITIONS_ASSIGNED: "probity_partitions_assigned", Kind::Gauge, "partitions", ["lane"],
+        "Partitions of the input that a lane holds.";
+    PARTITIONS_REFUSED: "probity_partitions_refused", Kind::Gauge, "partitions", ["lane"],
+        "Partitions that a lane holds and does not read; /readyz says why.";
+    BEHIND_ROWS: "probity_behind_rows", Kind::Gauge, "rows", ["partition"],
+        "Offsets between the committed one and the last stable one; 0 where it is not assigned here.";
+    BEHIND_SECONDS: "probity_behind_seconds", Kind::Gauge, "seconds", ["partition"],
+        "Age of the oldest event of the last batch at its commit; 0 where it is not assigned here.";
+    ARCHIVE_MESSAGES: "probity_archive_messages_total", Kind::Counter, "messages", [],
+        "Messages of evidence taken into segments.";
+    ARCHIVE_ROWS: "probity_archive_rows_total", Kind::Counter, "rows", [],
+        "Rows of evidence taken into segments.";
+    ARCHIVE_SEGMENTS: "probity_archive_segments_total", Kind::Counter, "segments", [],
+        "Segments whose file is in the archive.";
+    ARCHIVE_SEGMENT_SIZE: "probity_archive_segment_bytes", Kind::Histogram(FILE_BYTES), "bytes", [],
+        "Size of a segment's file.";
+    ARCHIVE_OPEN: "probity_archive_open_bytes", Kind::Gauge, "bytes", [],
+        "Memory of all open segments.";
+    ARCHIVE_ENTRIES: "probity_archive_entries_total", Kind::Counter, "entries", ["kind"],
+        "Entries appended to the ledger, by kind: segment, break or reseal.";
+    ARCHIVE_PUTS: "probity_archive_puts_total", Kind::Counter, "requests", ["outcome"],
+        "Objects put into the archive, by outcome: created, exists or failed.";
+    ARCHIVE_BEHIND: "probity_archive_behind_seconds", Kind::Gauge, "seconds", [],
+        "Age of the oldest evidence that is in no segment of the archive.";
+    BUILD: "probity_build_info", Kind::Gauge, "builds", ["version"],
+        "1 for the version that runs.";
+    MODEL: "probity_model_info", Kind::Gauge, "models", ["name", "version", "sha256", "provider"],
+        "1 for the model that scores, and the execution provider that runs it.";
+    CONFIG: "probity_config_info", Kind::Gauge, "configurations", ["sha256"],
+        "1 for the digest of the effective configuration, as `probity config show` prints it.";
+}
+
+impl Metric {
+    fn labelled(&self, values: &[&str]) -> Vec<Label> {
+        assert_eq!(values.len(), self.labels.len(), "labels of {}", self.name);
+        let pairs = self.labels.iter().zip(values);
+        pairs
+            .map(|(name, value)| Label::new(*name, (*value).to_owned()))
+            .collect()
+    }
+
+    fn counter(&self, values: &[&str]) -> Counter {
+        metrics::counter!(self.name, self.labelled(values))
+    }
+
+    fn gauge(&self, values: &[&str]) -> Gauge {
+        metrics::gauge!(self.name, self.labelled(values))
+    }
+
+    fn histogram(&self, values: &[&str]) -> Histogram {
+        metrics::histogram!(self.name, self.labelled(values))
+    }
+
+    fn add_to(&self, builder: Builder) -> prometheus::Result<Builder> {
+        let options = Opts::new(self.name, self.help);
+        match self.kind {
+            Kind::Counter => builder.try_with_metric(IntCounterVec::new(options, self.labels)?),
+            Kind::Gauge => builder.try_with_metric(GaugeVec::new(options, self.labels)?),
+            Kind::Histogram(buckets) => {
+                let options = HistogramOpts::from(options).buckets(buckets.to_vec());
+                builder.try_with_metric(HistogramVec::new(options, self.labels)?)
+            }
+        }
+    }
+}
+
+/// Renders the metrics of this process. The default has none.
+#[derive(Clone, Default, Debug)]
+pub struct Handle {
+    registry: Registry,
+}
+
+impl Handle {
+    /// In the text format of Prometheus. A metric appears once something holds its handle.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let families = self.registry.gather();
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .expect("a registered metric has a name and a consistent type")
+    }
+}
+
+/// Makes the one recorder of this process. Handles that were made before record nothing.
+///
+/// # Errors
+/// A bug: the table contradicts itself, or somebody has installed a recorder before.
+pub fn install() -> Result<Handle> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Fatal::new(
+            Exit::Bug,
+            format!("cannot install the recorder of metrics: {error}"),
+        )
+    };
+    let (recorder, handle) = recorder().map_err(|error| failed(&error))?;
+    metrics::set_global_recorder(recorder).map_err(|error| failed(&error))?;
+    Ok(handle)
+}
+
+fn recorder() -> prometheus::Result<(FrozenRecorder, Handle)> {
+    let registry = Registry::new();
+    let mut builder = metrics_prometheus::Recorder::builder().with_registry(registry.clone());
+    for metric in ALL {
+        builder = metric.add_to(builder)?;
+    }
+    Ok((builder.build_frozen(), Handle { registry }))
+}
+
+/// Says which version runs.
+pub fn build_is(version: &str) {
+    BUILD.gauge(&[version]).set(1.0);
+}
+
+/// Says which configuration is in force.
+pub fn config_is(digest: Digest) {
+    CONFIG.gauge(&[&digest.to_string()]).set(1.0);
+}
+
+/// Says which model scores, and what runs it.
+pub fn model_is(name: &str, version: &str, digest: Digest, provider: &str) {
+    MODEL
+        .gauge(&[name, version, &digest.to_string(), provider])
+        .set(1.0);
+}
+
+macro_rules! label_values {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name { $($variant,)* }
+
+        impl $name {
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+label_values! {
+    /// Where the time of a batch goes.
+    Step {
+        Gather => "gather",
+        Decode => "decode",
+        Features => "features",
+        Infer => "infer",
+        Decide => "decide",
+        Evidence => "evidence",
+        Publish => "publish",
+        Commit => "commit",
+    }
+}
+label_values! {
+    /// What happened to the assignment of a lane.
+    Rebalance { Assigned => "assigned", Revoked => "revoked", Lost => "lost", }
+}
+label_values! {
+    /// What an entry of the ledger records.
+    EntryKind { Segment => "segment", Break => "break", Reseal => "reseal", }
+}
+label_values! {
+    /// What became of a put-if-absent.
+    Put { Created => "created", Exists => "exists", Failed => "failed", }
+}
+
+/// What one committed round did.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Committed {
+    pub scored: u64,
+    pub rejected: u64,
+    /// Rows of evidence that stand for a gap.
+    pub gaps: u64,
+    /// From the time of the oldest event to the commit; `None` without a scored event.
+    pub event_to_commit: Option<Duration>,
+    pub poll_to_commit: Duration,
+}
+
+/// What a lane records.
+pub struct LaneMetrics {
+    scored: Counter,
+    rejected: Counter,
+    gaps: Counter,
+    /// In the order of `Reason::ALL`.
+    rejected_by_reason: Vec<Counter>,
+    unknown_fields: Counter,
+    committed: Counter,
+    aborted: Counter,
+    unknown: Counter,
+    batch_rows: Histogram,
+    event_to_commit: Histogram,
+    poll_to_commit: Histogram,
+    /// In the order of `Step::ALL`, as with the next one.
+    steps: Vec<Histogram>,
+    rebalances: Vec<Counter>,
+    partitions_assigned: Gauge,
+    partitions_refused: Gauge,
+}
+
+impl LaneMetrics {
+    #[must_use]
+    pub fn new(lane: usize) -> LaneMetrics {
+        let lane = lane.to_string();
+        let reasons = Reason::ALL.iter();
+        LaneMetrics {
+            scored: ROWS.counter(&["scored"]),
+            rejected: ROWS.counter(&["rejected"]),
+            gaps: ROWS.counter(&["gap"]),
+            rejected_by_reason: reasons.map(|r| REJECTED.counter(&[r.as_str()])).collect(),
+            unknown_fields: UNKNOWN_FIELDS.counter(&[]),
+            committed: ROUNDS.counter(&["committed"]),
+            aborted: ROUNDS.counter(&["aborted"]),
+            unknown: ROUNDS.counter(&["unknown"]),
+            batch_rows: BATCH_ROWS.histogram(&[]),
+            event_to_commit: EVENT_TO_COMMIT.histogram(&[]),
+            poll_to_commit: POLL_TO_COMMIT.histogram(&[]),
+            steps: Step::ALL
+                .iter()
+                .map(|step| STEP.histogram(&[step.as_str()]))
+                .collect(),
+            rebalances: Rebalance::ALL
+                .iter()
+                .map(|r| REBALANCES.counter(&[r.as_str()]))
+                .collect(),
+            partitions_assigned: PARTITIONS_ASSIGNED.gauge(&[&lane]),
+            partitions_refused: PARTITIONS_REFUSED.gauge(&[&lane]),
+        }
+    }
+
+    /// A batch of this many events was gathered.
+    pub fn gathered(&self, rows: usize) {
+        self.batch_rows.record(float(rows as u64));
+    }
+
+    /// A batch spent this time in a step.
+    pub fn step(&self, step: Step, time: Duration) {
+        self.steps[step as usize].record(time);
+    }
+
+    pub fn committed(&self, round: &Committed) {
+        self.committed.increment(1);
+        self.scored.increment(round.scored);
+        self.rejected.increment(round.rejected);
+        self.gaps.increment(round.gaps);
+        self.poll_to_commit.record(round.poll_to_commit);
+        if let Some(time) = round.event_to_commit {
+            self.event_to_commit.record(time);
+        }
+    }
+
+    pub fn aborted(&self) {
+        self.aborted.increment(1);
+    }
+
+    /// The outcome of a commit was not known in time.
+    pub fn unknown(&self) {
+        self.unknown.increment(1);
+    }
+
+    /// A committed round had this many rejections with this reason.
+    pub fn rejected(&self, reason: Reason, events: u64) {
+        self.rejected_by_reason[reason as usize].increment(events);
+    }
+
+    pub fn unknown_fields(&self, fields: u64) {
+        self.unknown_fields.increment(fields);
+    }
+
+    pub fn rebalanced(&self, kind: Rebalance) {
+        self.rebalances[kind as usize].increment(1);
+    }
+
+    /// The lane holds `assigned` partitions and does not read `refused` of them.
+    pub fn holds(&self, assigned: usize, refused: usize) {
+        self.partitions_assigned.set(float(assigned as u64));
+        self.partitions_refused.set(float(refused as u64));
+    }
+}
+
+/// What a lane records of a partition that it holds. Dropping it sets both to 0, so that a sum over
+/// all processes counts every partition once.
+pub struct PartitionMetrics {
+    rows: Gauge,
+    seconds: Gauge,
+}
+
+impl PartitionMetrics {
+    #[must_use]
+    pub fn new(partition: i32) -> PartitionMetrics {
+        let partition = partition.to_string();
+        PartitionMetrics {
+            rows: BEHIND_ROWS.gauge(&[&partition]),
+            seconds: BEHIND_SECONDS.gauge(&[&partition]),
+        }
+    }
+
+    /// `rows`: offsets up to the last stable one. `age`: of the oldest event of the last batch.
+    pub fn behind(&self, rows: u64, age: Duration) {
+        self.rows.set(float(rows));
+        self.seconds.set(age);
+    }
+}
+
+impl Drop for PartitionMetrics {
+    fn drop(&mut self) {
+        self.behind(0, Duration::ZERO);
+    }
+}
+
+/// What the archiver records.
+pub struct ArchiveMetrics {
+    messages: Counter,
+    rows: Counter,
+    segments: Counter,
+    segment_bytes: Histogram,
+    open_bytes: Gauge,
+    /// In the order of `EntryKind::ALL`.
+    entries: Vec<Counter>,
+    /// In the order of `Put::ALL`.
+    puts: Vec<Counter>,
+    behind: Gauge,
+}
+
+impl ArchiveMetrics {
+    #[must_use]
+    #[allow(
+        clippy::new_without_default,
+        reason = "makes handles, and is no neutral value"
+    )]
+    pub fn new() -> ArchiveMetrics {
+        let entry = |kind: &EntryKind| ARCHIVE_ENTRIES.counter(&[kind.as_str()]);
+        let put = |outcome: &Put| ARCHIVE_PUTS.counter(&[outcome.as_str()]);
+        ArchiveMetrics {
+            messages: ARCHIVE_MESSAGES.counter(&[]),
+            rows: ARCHIVE_ROWS.counter(&[]),
+            segments: ARCHIVE_SEGMENTS.counter(&[]),
+            segment_bytes: ARCHIVE_SEGMENT_SIZE.histogram(&[]),
+            open_bytes: ARCHIVE_OPEN.gauge(&[]),
+            entries: EntryKind::ALL.iter().map(entry).collect(),
+            puts: Put::ALL.iter().map(put).collect(),
+            behind: ARCHIVE_BEHIND.gauge(&[]),
+        }
+    }
+
+    /// Evidence was taken into a segment.
+    pub fn taken(&self, messages: u64, rows: u64) {
+        self.messages.increment(messages);
+        self.rows.increment(rows);
+    }
+
+    /// The file of a segment is in the archive.
+    pub fn sealed(&self, bytes: u64) {
+        self.segments.increment(1);
+        self.segment_bytes.record(float(bytes));
+    }
+
+    /// Memory of all open segments.
+    pub fn open(&self, bytes: u64) {
+        self.open_bytes.set(float(bytes));
+    }
+
+    pub fn entry(&self, kind: EntryKind) {
+        self.entries[kind as usize].increment(1);
+    }
+
+    pub fn put(&self, outcome: Put) {
+        self.puts[outcome as usize].increment(1);
+    }
+
+    /// Age of the oldest evidence that is in no segment of the archive.
+    pub fn behind(&self, age: Duration) {
+        self.behind.set(age);
+    }
+}
+
+/// Prometheus knows only floats; counts below 2^53 are exact.
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "no count of ours comes near 2^53"
+)]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Runs `record` with a recorder of its own and renders what it recorded.
+    fn rendered(record: impl FnOnce()) -> String {
+        let (recorder, handle) = recorder().unwrap();
+        metrics::with_local_recorder(&recorder, record);
+        handle.render()
+    }
+
+    fn everything() {
+        build_is("0.1.0");
+        config_is(Digest::ZERO);
+        model_is("card-risk", "3", Digest::ZERO, "cpu");
+        let (_lane, _partition) = (LaneMetrics::new(0), PartitionMetrics::new(0));
+        let _archive = ArchiveMetrics::new();
+    }
+
+    #[test]
+    fn the_table_is_documented_and_follows_the_conventions() {
+        let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for Metric {
+            name,
+            kind,
+            unit,
+            labels,
+            help,
+        } in ALL
+        {
+            assert!(name.starts_with("probity_"), "{name}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{name}"
+            );
+            assert_eq!(
+                name.ends_with("_total"),
+                matches!(kind, Kind::Counter),
+                "{name}"
+            );
+            assert!(help.ends_with('.') && help.len() > 15, "{name}");
+            assert!(!unit.is_empty() && unit.ends_with('s'), "{name}");
+            let has_base_unit = ["seconds", "bytes"].contains(unit);
+            assert_eq!(
+                name.ends_with(&format!("_{unit}")),
+                has_base_unit || *unit == "rows" && !name.ends_with("_total"),
+                "{name}"
+            );
+            let is_info = matches!(labels, ["version"] | ["sha256"] | ["name", ..]);
+            assert_eq!(name.ends_with("_info"), is_info, "{name}");
+            if let Kind::Histogram(buckets) = kind {
+                assert!(buckets.is_sorted() && buckets.len() > 5, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_metric_of_the_table_has_a_handle_and_is_rendered() {
+        let text = rendered(everything);
+        for Metric {
+            name, kind, help, ..
+        } in ALL
+        {
+            let kind = match kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram(_) => "histogram",
+            };
+            assert!(
+                text.contains(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")),
+                "{name}"
+            );
+        }
+        assert!(text.contains("probity_build_info{version=\"0.1.0\"} 1\n"));
+        assert!(text.contains("probity_rejected_total{reason=\"malformed\"} 0\n"));
+    }
+
+    #[test]
+    fn a_round_is_counted_where_it_belongs() {
+        let text = rendered(|| {
+            let lane = LaneMetrics::new(3);
+            lane.gathered(9);
+            lane.step(Step::Infer, Duration::from_micros(20));
+            lane.committed(&Committed {
+                scored: 6,
+                rejected: 3,
+                gaps: 1,
+                event_to_commit: Some(Duration::from_millis(30)),
+                poll_to_commit: Duration::from_millis(4),
+            });
+            lane.rejected(Reason::Malformed, 2);
+            lane.rejected(Reason::RefusedByBroker, 1);
+            lane.rebalanced(Rebalance::Lost);
+            lane.holds(4, 1);
+            lane.aborted();
+        });
+        for line in [
+            "probity_rows_total{outcome=\"scored\"} 6",
+            "probity_rows_total{outcome=\"rejected\"} 3",
+            "probity_rows_total{outcome=\"gap\"} 1",
+            "probity_rejected_total{reason=\"malformed\"} 2",
+            "probity_rejected_total{reason=\"refused_by_broker\"} 1",
+            "probity_rounds_total{outcome=\"committed\"} 1",
+            "probity_rounds_total{outcome=\"aborted\"} 1",
+            "probity_rounds_total{outcome=\"unknown\"} 0",
+            "probity_batch_rows_bucket{le=\"8\"} 0",
+            "probity_batch_rows_bucket{le=\"16\"} 1",
+            "probity_event_to_commit_seconds_sum 0.03",
+            "probity_poll_to_commit_seconds_bucket{le=\"0.005\"} 1",
+            "probity_stage_seconds_bucket{stage=\"infer\",le=\"0.000025\"} 1",
+            "probity_stage_seconds_count{stage=\"decode\"} 0",
+            "probity_rebalances_total{kind=\"lost\"} 1",
+            "probity_partitions_assigned{lane=\"3\"} 4",
+            "probity_partitions_refused{lane=\"3\"} 1",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_partition_that_is_given_up_is_not_behind() {
+        let mut held = String::new();
+        let text = rendered(|| {
+            let (recorder, handle) = recorder().unwrap();
+            metrics::with_local_recorder(&recorder, || {
+                let partition = PartitionMetrics::new(7);
+                partition.behind(12, Duration::from_millis(1_500));
+                held = handle.render();
+            });
+            let partition = PartitionMetrics::new(7);
+            partition.behind(12, Duration::from_secs(1));
+            drop(partition);
+        });
+        assert!(held.contains("probity_behind_rows{partition=\"7\"} 12\n"));
+        assert!(held.contains("probity_behind_seconds{partition=\"7\"} 1.5\n"));
+        assert!(text.contains("probity_behind_rows{partition=\"7\"} 0\n"));
+        assert!(text.contains("probity_behind_seconds{partition=\"7\"} 0\n"));
+    }
+
+    #[test]
+    fn the_archiver_counts_what_it_did() {
+        let text = rendered(|| {
+            let archive = ArchiveMetrics::new();
+            archive.taken(2, 300);
+            archive.sealed(70_000);
+            archive.open(5);
+            archive.entry(EntryKind::Reseal);
+            archive.put(Put::Exists);
+            archive.behind(Duration::from_secs(9));
+        });
+        for line in [
+            "probity_archive_messages_total 2",
+            "probity_archive_rows_total 300",
+            "probity_archive_segments_total 1",
+            "probity_archive_segment_bytes_bucket{le=\"65536\"} 0",
+            "probity_archive_segment_bytes_bucket{le=\"262144\"} 1",
+            "probity_archive_open_bytes 5",
+            "probity_archive_entries_total{kind=\"reseal\"} 1",
+            "probity_archive_puts_total{outcome=\"exists\"} 1",
+            "probity_archive_behind_seconds 9",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn indices_follow_the_lists() {
+        assert!(
+            Step::ALL
+                .iter()
+                .enumerate()
+                .all(|(index, step)| *step as usize == index)
+        );
+        assert!(
+            Reason::ALL
+                .iter()
+                .enumerate()
+                .all(|(index, reason)| *reason as usize == index)
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! The identities of this process in Kafka, and the configuration of each of its clients.
+//!
+//! The identities are stable across restarts (rule R4): a restart takes its old place in the group
+//! and resolves the transaction that it left behind. Connects to nothing.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use super::{Config, LogLevel, Properties};
+
+impl Config {
+    /// `<instance>.<lane>`
+    #[must_use]
+    pub fn member(&self, lane: usize) -> String {
+        format!("{}.{lane}", self.pipeline.instance)
+    }
+
+    /// `<group>.<instance>.<lane>`, stable across restarts, so that a restart fences and resolves
+    /// what it left behind.
+    #[must_use]
+    pub fn transactional_id(&self, lane: usize) -> String {
+        format!("{}.{}", self.pipeline.name, self.member(lane))
+    }
+
+    /// Of the scoring role.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.pipeline.name
+    }
+
+    /// Of the archiving role.
+    #[must_use]
+    pub fn archive_group(&self) -> String {
+        format!("{}.archive", self.pipeline.name)
+    }
+
+    /// The consumer of a lane.
+    #[must_use]
+    pub fn consumer(&self, lane: usize) -> ClientConfig {
+        self.group_consumer(self.group(), &self.member(lane))
+    }
+
+    /// The consumer of the archiver.
+    #[must_use]
+    pub fn archiver_consumer(&self) -> ClientConfig {
+        self.group_consumer(
+            &self.archive_group(),
+            &format!("{}.archive", self.pipeline.instance),
+        )
+    }
+
+    fn group_consumer(&self, group: &str, member: &str) -> ClientConfig {
+        let mut client = self.base(&self.kafka.consumer, member);
+        client
+            .set("group.id", group)
+            .set("group.instance.id", member)
+            .set("session.timeout.ms", millis(self.limits.session_timeout))
+            .set(
+                "max.poll.interval.ms",
+                millis(self.limits.poll_interval_max),
+            );
+        client
+    }
+
+    /// The transactional producer of a lane.
+    #[must_use]
+    pub fn producer(&self, lane: usize) -> ClientConfig {
+        let mut client = self.base(&self.kafka.producer, &self.member(lane));
+        client
+            .set("transactional.id", self.transactional_id(lane))
+            .set(
+                "transaction.timeout.ms",
+                millis(self.limits.transaction_timeout),
+            )
+            .set(
+                "message.timeout.ms",
+                millis(self.limits.transaction_timeout),
+            )
+            .set(
+                "message.max.bytes",
+                self.output.message_bytes_max.to_string(),
+            );
+        client
+    }
+
+    /// A client of no role, for topics and clusters.
+    #[must_use]
+    pub fn client(&self) -> ClientConfig {
+        self.base(
+            &self.kafka.client,
+            &format!("{}.admin", self.pipeline.instance),
+        )
+    }
+
+    fn base(&self, properties: &Properties, member: &str) -> ClientConfig {
+        let mut client = properties.client_config();
+        client.set_log_level(match self.log.level {
+            LogLevel::Error => RDKafkaLogLevel::Error,
+            LogLevel::Warn => RDKafkaLogLevel::Warning,
+            LogLevel::Info => RDKafkaLogLevel::Info,
+            LogLevel::Debug | LogLevel::Trace => RDKafkaLogLevel::Debug,
+        });
+        client.set("socket.timeout.ms", millis(self.limits.request_timeout));
+        if properties.get("client.id").is_none() {
+            client.set(
+                "client.id",
+                format!("probity.{}.{member}", self.pipeline.name),
+            );
+        }
+        client
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
