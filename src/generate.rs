@@ -27,6 +27,7 @@ mod world;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
 use card::{Card, Draft};
 use draw::{Draw, scatter};
@@ -132,8 +133,8 @@ pub struct Generator {
     cards: Vec<Card>,
     campaigns: Vec<Option<Campaign>>,
     planned: u32,
-    /// Mean time between the starts of two campaigns, microseconds; None without fraud.
-    campaign_interval: Option<f64>,
+    /// Mean time between the starts of two campaigns, microseconds; infinite without fraud.
+    campaign_interval: f64,
     windows: Windows,
     turns: BinaryHeap<Reverse<(i64, Turn)>>,
     produced: u64,
@@ -161,8 +162,7 @@ impl Generator {
             cards.push(card);
         }
         let frauds = settings.events_per_second * settings.fraud_rate;
-        let campaign_interval = (frauds > 0.0).then(|| to_float(SECOND) * mean_frauds() / frauds);
-        if campaign_interval.is_some() {
+        if frauds > 0.0 {
             turns.push(Reverse((settings.start_us, Turn::Planner)));
         }
         let windows = Windows::new(settings.cards, world.count());
@@ -173,22 +173,22 @@ impl Generator {
             cards,
             campaigns: Vec::new(),
             planned: 0,
-            campaign_interval,
+            campaign_interval: to_float(SECOND) * mean_frauds() / frauds,
             windows,
             turns: turns.into(),
             produced: 0,
         }
     }
 
-    fn card_pays(&mut self, number: u32, now: i64) -> (Option<Draft>, Option<i64>) {
+    fn card_pays(&mut self, number: u32, now: i64) -> (Draft, Option<i64>) {
         let age = to_float(now - self.settings.start_us) / to_float(30 * DAY);
         let inflation = libm::exp(self.settings.drift * age);
         let card = &mut self.cards[number as usize];
         let draft = card.pay(&mut self.draw, &self.world, now, inflation);
-        (Some(draft), Some(card.next_time(&mut self.draw, now)))
+        (draft, Some(card.next_time(&mut self.draw, now)))
     }
 
-    fn campaign_pays(&mut self, place: usize, now: i64) -> (Option<Draft>, Option<i64>) {
+    fn campaign_pays(&mut self, place: usize, now: i64) -> (Draft, Option<i64>) {
         let campaign = self.campaigns[place]
             .as_mut()
             .expect("a campaign with a turn is there");
@@ -202,12 +202,12 @@ impl Generator {
         if next.is_none() {
             self.campaigns[place] = None;
         }
-        (Some(draft), next)
+        (draft, next)
     }
 
-    /// Plans one campaign and says when the next one is planned.
-    fn plan(&mut self, now: i64) -> Option<i64> {
-        let interval = self.campaign_interval?;
+    /// Plans one campaign, and when to plan the next. The planner has the turn, so it is on top.
+    fn plan(&mut self, now: i64) {
+        self.turns.pop();
         let scene = Scene {
             world: &self.world,
             cards: &self.cards,
@@ -215,6 +215,7 @@ impl Generator {
         };
         let campaign = Campaign::new(&mut self.draw, &scene, self.planned);
         let begins = campaign.next_time(&mut self.draw, &scene, now);
+        let begins = begins.expect("a new campaign has payments left");
         let place = self
             .campaigns
             .iter()
@@ -224,11 +225,25 @@ impl Generator {
                 self.campaigns.len() - 1
             });
         self.campaigns[place] = Some(campaign);
-        let begins = begins.expect("a new campaign has payments left");
         self.turns.push(Reverse((begins, Turn::Campaign(place))));
         self.draw.seek(PLANNER_ENTITY, self.planned);
         self.planned += 1;
-        Some(now + whole(self.draw.waiting(interval)))
+        let pause = whole(self.draw.waiting(self.campaign_interval));
+        self.turns.push(Reverse((now + pause, Turn::Planner)));
+    }
+
+    /// Gives the turn on top its next time, or ends it.
+    fn reschedule(&mut self, next: Option<i64>) {
+        let mut top = self
+            .turns
+            .peek_mut()
+            .expect("the turn that was just taken is on top");
+        match next {
+            Some(next) => top.0.0 = next,
+            None => {
+                PeekMut::pop(top);
+            }
+        }
     }
 
     /// Gives a draft its ids, its currency and its aggregates, and remembers it.
@@ -335,16 +350,17 @@ impl Iterator for Generator {
 
     fn next(&mut self) -> Option<Payment> {
         loop {
-            let Reverse((now, turn)) = self.turns.pop()?;
+            let Reverse((now, turn)) = *self.turns.peek()?;
             let (draft, next) = match turn {
                 Turn::Card(number) => self.card_pays(number, now),
                 Turn::Campaign(place) => self.campaign_pays(place, now),
-                Turn::Planner => (None, self.plan(now)),
+                Turn::Planner => {
+                    self.plan(now);
+                    continue;
+                }
             };
-            self.turns.extend(next.map(|next| Reverse((next, turn))));
-            if let Some(draft) = draft {
-                return Some(self.publish(&draft, now));
-            }
+            self.reschedule(next);
+            return Some(self.publish(&draft, now));
         }
     }
 }

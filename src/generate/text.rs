@@ -6,6 +6,7 @@
 use std::fmt;
 
 const LETTERS: &[u8; 16] = b"bcdfghjkmnpqrstv";
+const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
 const CAPACITY: usize = 23;
 
 /// At most 23 bytes of ASCII.
@@ -42,33 +43,36 @@ impl Text {
         self.length += 1;
     }
 
-    fn push_digits(&mut self, number: u64, base: u64, digits: &[u8; 16], width: u32) {
+    /// The low `width` groups of four bits, high ones first.
+    fn push_bits(&mut self, bits: u64, width: u32, letters: &[u8; 16]) {
         for place in (0..width).rev() {
-            let digit = number / base.pow(place) % base;
-            self.push(digits[usize::try_from(digit).expect("less than the base")]);
+            let group = (bits >> (4 * place)).to_le_bytes()[0] & 0x0f;
+            self.push(letters[usize::from(group)]);
         }
     }
 
     /// `prefix` and `letters` letters for the low bits of `number`, four bits a letter.
     pub(super) fn token(prefix: &str, number: u64, letters: u32) -> Self {
         let mut text = Text::of(prefix);
-        text.push_digits(number, 16, LETTERS, letters);
+        text.push_bits(number, letters, LETTERS);
         text
     }
 
     /// `prefix` and `number` in decimal digits, as wide as `width`.
     pub(super) fn numbered(prefix: &str, number: u32, width: u32) -> Self {
         let mut text = Text::of(prefix);
-        text.push_digits(u64::from(number), 10, b"0123456789abcdef", width);
+        for place in (0..width).rev() {
+            text.push(b'0' + (number / 10_u32.pow(place) % 10).to_le_bytes()[0]);
+        }
         text
     }
 
     /// An address in the network that is reserved for documentation.
     pub(super) fn address(number: u32) -> Self {
         let mut text = Text::of("2001:db8:");
-        text.push_digits(u64::from(number >> 16), 16, b"0123456789abcdef", 4);
+        text.push_bits(u64::from(number >> 16), 4, HEXADECIMAL);
         text.push(b':');
-        text.push_digits(u64::from(number & 0xffff), 16, b"0123456789abcdef", 4);
+        text.push_bits(u64::from(number), 4, HEXADECIMAL);
         for byte in *b"::1" {
             text.push(byte);
         }
