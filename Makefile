@@ -1,0 +1,48 @@
+# The two commands are `make demo` and `make test`; `make help` lists all of them.
+
+# Whatever is fetched lies here. Deleting it costs time and nothing else.
+CACHE ?= $(HOME)/.cache/probity
+export CACHE
+
+# A fresh clone for every run is what CI has: what it compiles is kept beside the rest.
+ifeq ($(CI),true)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+endif
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Lists the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## From a clone to a result in one command, without Kafka or Java. Options: make demo ARGS="--seconds 20"
+	@deploy/setup/system.sh build
+	@ORT_DYLIB_PATH="$$(deploy/setup/onnxruntime.sh)" && export ORT_DYLIB_PATH && \
+		cargo run --locked -- demo $(ARGS)
+
+.PHONY: test
+test: ## Everything that CI runs: check, the tests on real Apache Kafka, the tests in Python.
+	@deploy/setup/system.sh test
+	@tests/run.sh all
+
+.PHONY: check
+check: ## What needs neither Kafka nor Python: format, lints, unit tests.
+	@deploy/setup/system.sh build
+	@tests/run.sh check
+
+.PHONY: build
+build: ## Compiles the program, as the tests and the demo use it.
+	@deploy/setup/system.sh build
+	@cargo build --locked
+
+.PHONY: setup
+setup: ## Fetches what `make test` needs, and says where it lies.
+	@deploy/setup/system.sh test
+	@deploy/setup/onnxruntime.sh
+	@deploy/setup/kafka.sh
+	@deploy/setup/python.sh tests/python/requirements.lock
+
+.PHONY: clean
+clean: ## Removes what was compiled, but not the cache.
+	@cargo clean

@@ -1,0 +1,8 @@
+//! The integration tests: one binary, because linking is what costs.
+//!
+//! `kit` starts real brokers and real `probity` processes; the other modules are the tests, one
+//! module per promise.
+
+mod kit;
+
+mod broker;

@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# Runs every test and says at the end what passed, what failed, and what was skipped and why.
+#
+#   tests/run.sh check    what needs neither Kafka nor Python: format, lints, unit tests
+#   tests/run.sh all      the same, and the tests on real Kafka and those in Python
+#
+# With CI=true nothing may be skipped. The crate is compiled with the crash points, so that the unit
+# tests and the integration tests share one build.
+set -uo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+LOGS="$(mktemp -d)"
+trap 'rm -rf "$LOGS"' EXIT
+export PROBITY_SKIP_LOG="$LOGS/skipped"
+touch "$PROBITY_SKIP_LOG"
+
+passed=0
+failed=0
+failures=()
+
+fail() {
+    failures+=("$1")
+    failed=$((failed + 1))
+}
+
+skip() {
+    if [ "${CI:-}" = true ]; then
+        fail "$1 (nothing may be skipped with CI=true)"
+    else
+        printf '%s\n' "$1" >>"$PROBITY_SKIP_LOG"
+    fi
+}
+
+# step NAME COMMAND…: runs what has no tests to count; counts only a failure.
+step() {
+    local name="$1"
+    shift
+    printf '\n== %s\n' "$name"
+    "$@" || fail "$name"
+}
+
+# tests NAME COMMAND…: runs a test runner, and counts what it says of itself.
+tests() {
+    local name="$1" log="$LOGS/output" status before
+    shift
+    before="$failed"
+    printf '\n== %s\n' "$name"
+    "$@" 2>&1 | tee "$log"
+    status="${PIPESTATUS[0]}"
+    count_cargo "$name" "$log"
+    count_unittest "$name" "$log"
+    # A runner that does not compile, or dies, names no failed test.
+    if [ "$status" -ne 0 ] && [ "$failed" -eq "$before" ]; then
+        fail "$name: ended with $status"
+    fi
+}
+
+# test result: ok. 12 passed; 0 failed; 1 ignored; …
+count_cargo() {
+    local ok bad ignored
+    while read -r ok bad ignored; do
+        count "$1" "$ok" "$bad" "$ignored"
+    done < <(sed -nE 's/^test result: .*\. ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored.*/\1 \2 \3/p' "$2")
+}
+
+# Ran 12 tests in 0.1s … FAILED (failures=1, errors=2, skipped=3)
+count_unittest() {
+    local ran bad skipped
+    ran="$(sed -nE 's/^Ran ([0-9]+) tests? in .*/\1/p' "$2")"
+    [ -n "$ran" ] || return 0
+    bad="$(($(number_of failures "$2") + $(number_of errors "$2")))"
+    skipped="$(number_of skipped "$2")"
+    count "$1" "$((ran - bad - skipped))" "$bad" "$skipped"
+}
+
+number_of() {
+    sed -nE "s/^(OK|FAILED) \(.*$1=([0-9]+).*/\2/p" "$2" | grep . || printf 0
+}
+
+count() {
+    local name="$1" ok="$2" bad="$3" ignored="$4"
+    passed=$((passed + ok))
+    failed=$((failed + bad))
+    [ "$bad" -eq 0 ] || failures+=("$name: $bad failed")
+    [ "$ignored" -eq 0 ] || skip "$name: $ignored marked as ignored"
+}
+
+# A skipped Rust test returns early, which its runner takes for passed.
+skipped_in_rust() {
+    grep -c '' "$PROBITY_SKIP_LOG"
+}
+
+check() {
+    step "format" cargo fmt --check
+    step "lints" cargo clippy --locked --all-targets --features crash-points -- -D warnings
+    step "lints, as released" cargo clippy --locked -- -D warnings
+    tests "unit tests" cargo test --locked --features crash-points --lib
+}
+
+everything() {
+    local python
+    ORT_DYLIB_PATH="$(deploy/setup/onnxruntime.sh)" && export ORT_DYLIB_PATH || {
+        unset ORT_DYLIB_PATH
+        skip "ONNX Runtime is absent: every test of a model"
+    }
+    KAFKA_LIBS="$(deploy/setup/kafka.sh)" && export KAFKA_LIBS || unset KAFKA_LIBS
+    python="$(deploy/setup/python.sh tests/python/requirements.lock)" || python=""
+    [ -z "$python" ] || export PROBITY_PYTHON="$python"
+    check
+    integration
+    if [ -n "$python" ]; then
+        tests "python tests" "$python" -m unittest discover --start-directory tests/python --verbose
+    else
+        skip "python tests: the Python environment is absent"
+    fi
+}
+
+integration() {
+    local before
+    before="$(skipped_in_rust)"
+    tests "integration tests" cargo test --locked --features crash-points --test it
+    passed=$((passed - $(skipped_in_rust) + before))
+}
+
+summary() {
+    local skipped
+    skipped="$(grep -c '' "$PROBITY_SKIP_LOG")"
+    printf '\n'
+    if [ "$skipped" -gt 0 ]; then
+        printf 'skipped:\n'
+        sed 's/^/  /' "$PROBITY_SKIP_LOG"
+    fi
+    if [ "$failed" -gt 0 ]; then
+        printf 'failed:\n'
+        printf '  %s\n' "${failures[@]}"
+    fi
+    printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+    [ "$failed" -eq 0 ]
+}
+
+case "${1:-}" in
+check) check ;;
+all) everything ;;
+*)
+    printf 'usage: tests/run.sh check|all\n' >&2
+    exit 2
+    ;;
+esac
+summary
