@@ -11,7 +11,10 @@ use crate::record::{Gap, NextOffset, Offset, Rejection};
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Origin {
     /// A record of the input, with the broker's time in µs if it has one.
-    Record { offset: Offset, broker_time: Option<i64> },
+    Record {
+        offset: Offset,
+        broker_time: Option<i64>,
+    },
     /// Offsets without an event.
     Gap(Gap),
 }
@@ -58,8 +61,13 @@ impl Lineage {
         let start = self.origins.len();
         self.origins.extend(origins);
         let rows = start..self.origins.len();
-        let joins = self.origins[rows.clone()].windows(2).all(|p| p[0].next().0 == p[1].first().0);
-        assert!(joins && !rows.is_empty(), "rows of a partition must tile a range of offsets");
+        let joins = self.origins[rows.clone()]
+            .windows(2)
+            .all(|p| p[0].next().0 == p[1].first().0);
+        assert!(
+            joins && !rows.is_empty(),
+            "rows of a partition must tile a range of offsets"
+        );
         self.rejections.resize(rows.end, None);
         self.parts.push(Part { partition, rows });
     }
@@ -166,8 +174,14 @@ mod tests {
 
     fn lineage() -> Lineage {
         let mut lineage = Lineage::default();
-        let record = |offset| Origin::Record { offset: Offset(offset), broker_time: None };
-        let gap = Origin::Gap(Gap { first: Offset(6), next: NextOffset(9) });
+        let record = |offset| Origin::Record {
+            offset: Offset(offset),
+            broker_time: None,
+        };
+        let gap = Origin::Gap(Gap {
+            first: Offset(6),
+            next: NextOffset(9),
+        });
         lineage.push_part(3, [record(5), gap, record(9)]);
         lineage
     }
@@ -181,7 +195,10 @@ mod tests {
     #[test]
     #[should_panic(expected = "tile")]
     fn a_hole_between_rows_is_a_bug() {
-        let record = |offset| Origin::Record { offset: Offset(offset), broker_time: None };
+        let record = |offset| Origin::Record {
+            offset: Offset(offset),
+            broker_time: None,
+        };
         Lineage::default().push_part(0, [record(1), record(3)]);
     }
 

@@ -36,7 +36,9 @@ pub fn point(name: &'static str) {
     };
     eprintln!("crash point {name}: {signal}");
     let pid = std::process::id().to_string();
-    let sent = std::process::Command::new("kill").args([signal, &pid]).status();
+    let sent = std::process::Command::new("kill")
+        .args([signal, &pid])
+        .status();
     assert!(sent.is_ok_and(|status| status.success()), "kill must work");
 }
 

@@ -144,7 +144,10 @@ impl<'c> Lane<'c> {
 
     fn round(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let member = self.source.member();
-        let limits = Limits { rows_max: self.rows_max, ..self.settings.limits };
+        let limits = Limits {
+            rows_max: self.rows_max,
+            ..self.settings.limits
+        };
         let gathered = self.source.gather(&limits)?;
         self.heed_changes(observer)?;
         let Gather::Rows(parts) = gathered else {
@@ -155,14 +158,18 @@ impl<'c> Lane<'c> {
         };
         let ingest_time = now_micros();
         let started = Instant::now();
-        let mut batch = self.stages.run(lineage(&parts), values(&parts).into_iter())?;
+        let mut batch = self
+            .stages
+            .run(lineage(&parts), values(&parts).into_iter())?;
         self.reject_poison(&mut batch);
         let decided = Instant::now();
         let draft = self.draft(&parts, &mut batch, ingest_time);
         let written = Instant::now();
         let offsets = self.offsets(&draft)?;
         let records = self.records(&parts, &batch, &draft);
-        let outcome = self.publisher.transact(records.into_iter(), &offsets, &member)?;
+        let outcome = self
+            .publisher
+            .transact(records.into_iter(), &offsets, &member)?;
         let fate = self.conclude(outcome, &batch, &draft)?;
         observer.on_round(&Round {
             lineage: batch.lineage(),
@@ -194,9 +201,14 @@ impl<'c> Lane<'c> {
 
     /// A record that the brokers refuse, found by halving rounds, is a rejected record.
     fn reject_poison(&self, batch: &mut Batch<Decided>) {
-        let Some((partition, offset)) = self.poison else { return };
+        let Some((partition, offset)) = self.poison else {
+            return;
+        };
         let lineage = batch.lineage();
-        let part = lineage.parts().iter().find(|part| part.partition == partition);
+        let part = lineage
+            .parts()
+            .iter()
+            .find(|part| part.partition == partition);
         let mut rows = part.map_or(0..0, |part| part.rows.clone());
         if let Some(row) = rows.find(|&row| lineage.origins()[row].first() == offset) {
             let rejection = Rejection::new(Stage::Publish, Reason::RefusedByBroker);
@@ -216,9 +228,18 @@ impl<'c> Lane<'c> {
         let mut without = vec![false; batch.lineage().rows()];
         loop {
             match self.write_evidence(parts, batch, &without, ingest_time, score_time) {
-                Ok(evidence) => return Draft { scores, ranges, evidence },
+                Ok(evidence) => {
+                    return Draft {
+                        scores,
+                        ranges,
+                        evidence,
+                    };
+                }
                 Err(RowTooLarge(row)) => {
-                    assert!(!without[row], "a row without its own columns fits any message");
+                    assert!(
+                        !without[row],
+                        "a row without its own columns fits any message"
+                    );
                     without[row] = true;
                     let rejection = Rejection::new(Stage::Publish, Reason::EvidenceTooLarge);
                     batch.lineage_mut().reject(row, rejection);
@@ -240,14 +261,15 @@ impl<'c> Lane<'c> {
         let times = self.stages.event_times(batch.payload());
         for part in batch.lineage().parts() {
             for row in part.rows.clone() {
-                let Some(verdict) = self.stages.verdict(batch, row) else { continue };
+                let Some(verdict) = self.stages.verdict(batch, row) else {
+                    continue;
+                };
                 let start = bytes.len();
                 let scored = records::Scored {
                     partition: part.partition,
                     offset: batch.lineage().origins()[row].first(),
                     event_id: arrow::array::Array::is_valid(ids, row).then(|| ids.value(row)),
-                    event_time: arrow::array::Array::is_valid(times, row)
-                        .then(|| times.value(row)),
+                    event_time: arrow::array::Array::is_valid(times, row).then(|| times.value(row)),
                     score_time,
                     score: verdict.score,
                     margin: verdict.margin,
@@ -263,7 +285,9 @@ impl<'c> Lane<'c> {
             }
         }
         let rejection = Rejection::new(Stage::Publish, Reason::ScoredTooLarge);
-        too_large.into_iter().for_each(|row| batch.lineage_mut().reject(row, rejection));
+        too_large
+            .into_iter()
+            .for_each(|row| batch.lineage_mut().reject(row, rejection));
         (bytes, ranges)
     }
 
@@ -307,12 +331,15 @@ impl<'c> Lane<'c> {
     fn offsets(&self, draft: &Draft) -> Result<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for testimony in &draft.evidence {
-            let mut element =
-                list.add_partition(&self.settings.topics.input, testimony.partition);
+            let mut element = list.add_partition(&self.settings.topics.input, testimony.partition);
             element
                 .set_offset(rdkafka::Offset::Offset(testimony.next.0))
                 .map_err(|error| Fatal::new(Exit::Bug, "an offset that is none").because(error))?;
-            element.set_metadata(self.source.bookmark(testimony.next, testimony.head).to_string());
+            element.set_metadata(
+                self.source
+                    .bookmark(testimony.next, testimony.head)
+                    .to_string(),
+            );
         }
         Ok(list)
     }
@@ -398,7 +425,8 @@ impl<'c> Lane<'c> {
     ) -> Result<Fate> {
         match outcome {
             Outcome::Committed => {
-                self.informed.extend(draft.evidence.iter().map(|t| t.partition));
+                self.informed
+                    .extend(draft.evidence.iter().map(|t| t.partition));
                 self.source.on_committed(draft.ends());
                 self.rows_max = self.settings.limits.rows_max.min(self.rows_max * 2);
                 self.poison = None;
@@ -416,7 +444,11 @@ impl<'c> Lane<'c> {
                 Ok(Fate::Aborted)
             }
             Outcome::Unknown(cause) => {
-                warn!(cause, rows = batch.lineage().rows(), "outcome unknown, asking the brokers");
+                warn!(
+                    cause,
+                    rows = batch.lineage().rows(),
+                    "outcome unknown, asking the brokers"
+                );
                 self.informed.clear();
                 self.publisher.renew()?;
                 self.source.resolve()?;
@@ -424,7 +456,11 @@ impl<'c> Lane<'c> {
                 let stands = |(partition, next, _): (i32, NextOffset, Digest)| {
                     committed.contains(&(partition, next))
                 };
-                let fate = if draft.ends().any(stands) { Fate::Committed } else { Fate::Unknown };
+                let fate = if draft.ends().any(stands) {
+                    Fate::Committed
+                } else {
+                    Fate::Unknown
+                };
                 info!(?fate, "outcome resolved");
                 Ok(fate)
             }
@@ -433,22 +469,30 @@ impl<'c> Lane<'c> {
 
     fn undo(&mut self, draft: &Draft) -> Result<()> {
         self.informed.clear();
-        self.source.rewind(draft.evidence.iter().map(|t| t.partition))
+        self.source
+            .rewind(draft.evidence.iter().map(|t| t.partition))
     }
 
     /// Halves the next rounds until the refused record stands alone; then it is the culprit.
     fn narrow(&mut self, lineage: &Lineage, row: usize) -> Result<()> {
-        let records = lineage.origins().iter().filter(|o| matches!(o, Origin::Record { .. }));
+        let records = lineage
+            .origins()
+            .iter()
+            .filter(|o| matches!(o, Origin::Record { .. }));
         if records.count() > 1 {
             self.rows_max = (lineage.rows() / 2).max(1);
             return Ok(());
         }
         let part = lineage.parts().iter().find(|part| part.rows.contains(&row));
         let part = part.expect("every row is in a part");
-        let culprit = part.rows.clone().map(|row| lineage.origins()[row]).find_map(|o| match o {
-            Origin::Record { offset, .. } => Some((part.partition, offset)),
-            Origin::Gap(_) => None,
-        });
+        let culprit = part
+            .rows
+            .clone()
+            .map(|row| lineage.origins()[row])
+            .find_map(|o| match o {
+                Origin::Record { offset, .. } => Some((part.partition, offset)),
+                Origin::Gap(_) => None,
+            });
         let culprit = culprit.expect("a round has a record");
         if self.poison == Some(culprit) {
             let (partition, offset) = culprit;
@@ -504,13 +548,18 @@ impl Testimony {
 
 fn evidence_headers(header: &Header) -> rdkafka::message::OwnedHeaders {
     let bytes = header.to_bytes();
-    rdkafka::message::OwnedHeaders::new_with_capacity(1)
-        .insert(rdkafka::message::Header { key: Header::NAME, value: Some(&bytes) })
+    rdkafka::message::OwnedHeaders::new_with_capacity(1).insert(rdkafka::message::Header {
+        key: Header::NAME,
+        value: Some(&bytes),
+    })
 }
 
 /// The context of evidence and the stamp of scores, which hold for a topic of one identity.
 fn introduce(settings: &Settings, stages: &Stages, topic_id: &str) -> Result<(Writer, Stamp)> {
-    let facts = Facts { input_topic_id: topic_id.to_owned(), ..settings.facts.clone() };
+    let facts = Facts {
+        input_topic_id: topic_id.to_owned(),
+        ..settings.facts.clone()
+    };
     let stamp = Stamp::new(
         &settings.topics.input,
         topic_id,

@@ -3,34 +3,35 @@
 //! The modules are listed in the order in which an event meets them; `ARCHITECTURE.md` walks one
 //! event through them and says where to change what.
 
+// The words, and what everybody reads.
 pub mod config;
 pub mod error;
 pub mod record;
 pub mod batch;
 
 // What a lane does, in order.
-pub mod decide;
-pub mod decode;
-pub mod evidence;
-pub mod features;
-pub mod infer;
-pub mod lane;
-pub mod package;
-pub mod publish;
 pub mod schema;
 pub mod source;
+pub mod decode;
+pub mod features;
+pub mod package;
+pub mod infer;
+pub mod decide;
+pub mod stages;
+pub mod evidence;
+pub mod publish;
+pub mod lane;
 
 // The second role: from the evidence topic to the archive.
 pub mod archive;
 
 // Around both.
+pub mod topics;
+pub mod pipeline;
+pub mod metrics;
 pub mod admin;
+pub mod logging;
+pub mod generate;
+pub mod native;
 pub mod clock;
 pub mod crash;
-pub mod generate;
-pub mod logging;
-pub mod metrics;
-pub mod native;
-pub mod pipeline;
-pub mod stages;
-pub mod topics;

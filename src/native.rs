@@ -67,7 +67,11 @@ pub fn member<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Option<Member> 
             sys::rd_kafka_consumer_group_metadata_destroy,
         )?;
         let id = sys::rd_kafka_consumer_group_metadata_member_id(metadata.get());
-        let id = if id.is_null() { String::new() } else { text(id) };
+        let id = if id.is_null() {
+            String::new()
+        } else {
+            text(id)
+        };
         let generation = sys::rd_kafka_consumer_group_metadata_generation_id(metadata.get());
         Some(Member { generation, id })
     }
@@ -168,7 +172,9 @@ fn topic_id<C: ClientContext>(
         }
         let id = sys::rd_kafka_TopicDescription_topic_id(description);
         if id.is_null() {
-            return Err(fault("the broker gives topics no ids; it is older than 2.8"));
+            return Err(fault(
+                "the broker gives topics no ids; it is older than 2.8",
+            ));
         }
         Ok(url_safe(&text(sys::rd_kafka_Uuid_base64str(id))))
     }
@@ -176,14 +182,19 @@ fn topic_id<C: ClientContext>(
 
 /// Kafka's tools write ids in the URL-safe alphabet, librdkafka in the other.
 fn url_safe(base64: &str) -> String {
-    base64.trim_end_matches('=').replace('+', "-").replace('/', "_")
+    base64
+        .trim_end_matches('=')
+        .replace('+', "-")
+        .replace('/', "_")
 }
 
 /// # Safety
 /// `pointer` is a C string, ended by zero, that lives during the call.
 unsafe fn text(pointer: *const std::ffi::c_char) -> String {
     // SAFETY: the caller's.
-    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(pointer) }
+        .to_string_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]
@@ -198,7 +209,10 @@ mod tests {
 
     #[test]
     fn a_member_that_no_broker_checks_is_told_apart() {
-        let member = |generation, id: &str| Member { generation, id: id.to_owned() };
+        let member = |generation, id: &str| Member {
+            generation,
+            id: id.to_owned(),
+        };
         assert!(member(0, "m").is_fenced_in());
         assert!(!member(-1, "m").is_fenced_in());
         assert!(!member(3, "").is_fenced_in());
@@ -206,8 +220,7 @@ mod tests {
 
     #[test]
     fn an_unsubscribed_consumer_is_in_no_generation() {
-        let consumer: BaseConsumer =
-            ClientConfig::new().set("group.id", "g").create().unwrap();
+        let consumer: BaseConsumer = ClientConfig::new().set("group.id", "g").create().unwrap();
         assert!(!member(&consumer).unwrap().is_fenced_in());
     }
 }

@@ -5,17 +5,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array as _, ArrayRef, AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
-use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
 use crate::batch::{Batch, Lineage, Origin, Payload};
 use crate::decide::Policy;
 use crate::decode::Decoder;
 use crate::error::{Fatal, Result};
 use crate::evidence::{self, Kind, Place, Verdict};
-use crate::features::FeatureSet;
+use crate::features::{FeatureSet, FeatureType};
 use crate::infer::{self, Model};
 use crate::record::Decision;
 use crate::schema::InputSchema;
@@ -60,14 +58,22 @@ impl Payload for Featured {
 
 impl Payload for Scored {
     fn rows(&self) -> usize {
-        assert_eq!(self.score.len(), self.featured.rows(), "a stage has lost a row");
+        assert_eq!(
+            self.score.len(),
+            self.featured.rows(),
+            "a stage has lost a row"
+        );
         self.score.len()
     }
 }
 
 impl Payload for Decided {
     fn rows(&self) -> usize {
-        assert_eq!(self.decisions.len(), self.scored.rows(), "a stage has lost a row");
+        assert_eq!(
+            self.decisions.len(),
+            self.scored.rows(),
+            "a stage has lost a row"
+        );
         self.decisions.len()
     }
 }
@@ -128,10 +134,19 @@ impl Stages {
     ) -> Result<Stages> {
         let roles = Roles {
             event_id: role(schema, "event_id", event_id, |f| f.data_type().is_string())?,
-            event_time: role(schema, "event_time", event_time, |f| f.data_type().is_temporal())?,
+            event_time: role(schema, "event_time", event_time, |f| {
+                f.data_type().is_temporal()
+            })?,
         };
         let archived = archived(schema);
-        Ok(Stages { decoder, features, model, policy, roles, archived })
+        Ok(Stages {
+            decoder,
+            features,
+            model,
+            policy,
+            roles,
+            archived,
+        })
     }
 
     /// The columns of evidence for these stages.
@@ -139,13 +154,16 @@ impl Stages {
     /// # Errors
     /// When two columns cannot be told apart.
     pub fn evidence_columns(&self, schema: &InputSchema) -> Result<Schema> {
-        let events: Vec<Field> =
-            self.archived.iter().map(|&i| schema.arrow().field(i).clone()).collect();
+        let events: Vec<Field> = self
+            .archived
+            .iter()
+            .map(|&i| schema.arrow().field(i).clone())
+            .collect();
         let features: Vec<Field> = self
             .features
             .names()
             .zip(self.features.types())
-            .map(|(name, kind)| Field::new(name, kind.arrow(), true))
+            .map(|(name, kind)| Field::new(name, arrow_type(kind), true))
             .collect();
         evidence::row_schema(&events, &features).map_err(Fatal::usage)
     }
@@ -166,8 +184,10 @@ impl Stages {
         let mut lineage = lineage;
         let decoded = self.decoder.decode(values);
         lineage.reject_all(&decoded.rejected);
-        let decoded =
-            Decoded { events: decoded.events, unknown_fields: decoded.unknown_fields };
+        let decoded = Decoded {
+            events: decoded.events,
+            unknown_fields: decoded.unknown_fields,
+        };
         self.run_decoded(Batch::new(lineage, decoded))
     }
 
@@ -180,11 +200,18 @@ impl Stages {
             let features = self.features.evaluate(&decoded.events);
             Featured { decoded, features }
         });
-        let infer::Scored { score, margin, rejected } =
-            self.model.run(&batch.payload().features)?;
+        let infer::Scored {
+            score,
+            margin,
+            rejected,
+        } = self.model.run(&batch.payload().features)?;
         let batch = batch.map(|lineage, featured| {
             lineage.reject_all(&rejected);
-            Scored { featured, score, margin }
+            Scored {
+                featured,
+                score,
+                margin,
+            }
         });
         Ok(batch.map(|_, scored| {
             let decisions = self.policy.decide(&scored.score);
@@ -201,13 +228,19 @@ impl Stages {
     /// The time of each event, µs since the epoch.
     #[must_use]
     pub fn event_times<'a>(&self, decided: &'a Decided) -> &'a TimestampMicrosecondArray {
-        decided.events().column(self.roles.event_time).as_primitive::<TimestampMicrosecondType>()
+        decided
+            .events()
+            .column(self.roles.event_time)
+            .as_primitive::<TimestampMicrosecondType>()
     }
 
     /// The verdict on a row that is live.
     #[must_use]
     pub fn verdict(&self, batch: &Batch<Decided>, row: usize) -> Option<Verdict> {
-        batch.lineage().is_live(row).then(|| batch.payload().verdict(row))
+        batch
+            .lineage()
+            .is_live(row)
+            .then(|| batch.payload().verdict(row))
     }
 
     /// The rows as evidence. `without` says of a row that its own columns are too large to keep.
@@ -230,13 +263,24 @@ impl Stages {
                     }
                     Origin::Record { broker_time, .. } => (Kind::Scored, *broker_time),
                 };
-                Place { kind, offset: origin.first(), next: origin.next(), broker_time, rejection }
+                Place {
+                    kind,
+                    offset: origin.first(),
+                    next: origin.next(),
+                    broker_time,
+                    rejection,
+                }
             })
             .collect();
-        let verdicts: Vec<_> = (0..lineage.rows()).map(|row| self.verdict(batch, row)).collect();
+        let verdicts: Vec<_> = (0..lineage.rows())
+            .map(|row| self.verdict(batch, row))
+            .collect();
         let decided = batch.payload();
-        let events: Vec<ArrayRef> =
-            self.archived.iter().map(|&i| decided.events().column(i).clone()).collect();
+        let events: Vec<ArrayRef> = self
+            .archived
+            .iter()
+            .map(|&i| decided.events().column(i).clone())
+            .collect();
         let empty = |row: usize| without[row] || matches!(lineage.origins()[row], Origin::Gap(_));
         evidence::lay_out(
             schema,
@@ -254,14 +298,31 @@ fn blank(columns: &[ArrayRef], rows: usize, empty: impl Fn(usize) -> bool) -> Ve
         return columns.to_vec();
     }
     let mask = (0..rows).map(|row| Some(empty(row))).collect();
-    let blanked = columns.iter().map(|column| arrow::compute::nullif(column, &mask));
-    blanked.collect::<Result<_, _>>().expect("the mask is as long as the columns")
+    let blanked = columns
+        .iter()
+        .map(|column| arrow::compute::nullif(column, &mask));
+    blanked
+        .collect::<Result<_, _>>()
+        .expect("the mask is as long as the columns")
+}
+
+fn arrow_type(kind: FeatureType) -> DataType {
+    match kind {
+        FeatureType::Float32 => DataType::Float32,
+        FeatureType::Float64 => DataType::Float64,
+        FeatureType::Int64 => DataType::Int64,
+        FeatureType::Utf8 => DataType::Utf8,
+        FeatureType::Boolean => DataType::Boolean,
+    }
 }
 
 /// The columns of the input that are not personal.
 fn archived(schema: &InputSchema) -> Vec<usize> {
     let fields = schema.fields().iter().enumerate();
-    fields.filter(|(_, field)| !field.personal).map(|(index, _)| index).collect()
+    fields
+        .filter(|(_, field)| !field.personal)
+        .map(|(index, _)| index)
+        .collect()
 }
 
 fn role(
@@ -275,10 +336,14 @@ fn role(
         return fault(format!("the input schema has no field `{name}`"));
     };
     if schema.fields()[index].personal {
-        return fault(format!("`{name}` is marked personal; name a field that may be archived"));
+        return fault(format!(
+            "`{name}` is marked personal; name a field that may be archived"
+        ));
     }
     if !fits(schema.arrow().field(index)) {
-        return fault(format!("`{name}` has the wrong type; an id is a string, a time a timestamp"));
+        return fault(format!(
+            "`{name}` has the wrong type; an id is a string, a time a timestamp"
+        ));
     }
     Ok(index)
 }

@@ -42,7 +42,10 @@ pub enum Outcome {
     /// Nothing became visible. Once more, from the committed offsets on.
     Aborted(String),
     /// Nothing became visible, and the brokers will refuse these records again: rows of the batch.
-    Refused { row: usize, code: RDKafkaErrorCode },
+    Refused {
+        row: usize,
+        code: RDKafkaErrorCode,
+    },
     /// Renew the producer, then ask for the committed offsets.
     Unknown(String),
 }
@@ -84,7 +87,9 @@ impl Deliveries {
     /// Waits until fewer than `limit` records are in flight, or the deadline. Returns whether they are.
     fn wait_below(&self, limit: usize, deadline: Instant) -> bool {
         let wait = deadline.saturating_duration_since(Instant::now());
-        let waiting = self.changed.wait_timeout_while(self.lock(), wait, |s| s.in_flight >= limit);
+        let waiting = self
+            .changed
+            .wait_timeout_while(self.lock(), wait, |s| s.in_flight >= limit);
         waiting.unwrap_or_else(PoisonError::into_inner).0.in_flight < limit
     }
 }
@@ -133,7 +138,11 @@ impl Publisher {
     /// # Errors
     /// When the cluster does not answer within `timeout`, or forbids it.
     pub fn connect(config: ClientConfig, timeout: Duration) -> Result<Publisher> {
-        let mut publisher = Publisher { config, timeout, producer: None };
+        let mut publisher = Publisher {
+            config,
+            timeout,
+            producer: None,
+        };
         publisher.renew()?;
         Ok(publisher)
     }
@@ -171,7 +180,10 @@ impl Publisher {
         let producer: ThreadedProducer<Deliveries> =
             self.config.create_with_context(Deliveries::default())?;
         producer.init_transactions(self.timeout)?;
-        info!(id = self.config.get("transactional.id"), "transactional producer ready");
+        info!(
+            id = self.config.get("transactional.id"),
+            "transactional producer ready"
+        );
         Ok(producer)
     }
 
@@ -199,9 +211,7 @@ impl Publisher {
         let deadline = Instant::now() + self.timeout;
         match self.prepare(&deliveries, records, offsets, member, deadline) {
             Ok(()) => self.commit(&deliveries, deadline),
-            Err(Trouble::Refused { row, code }) => {
-                self.abort(Outcome::Refused { row, code })
-            }
+            Err(Trouble::Refused { row, code }) => self.abort(Outcome::Refused { row, code }),
             Err(Trouble::Kafka(error)) if is_fatal(&error) => Err(fatal(error)),
             Err(Trouble::Kafka(error)) => self.abort(Outcome::Aborted(error.to_string())),
             Err(Trouble::TooSlow(what)) => self.abort(Outcome::Aborted(what.to_owned())),
@@ -239,7 +249,8 @@ impl Publisher {
         }
         persist(deadline, || {
             let left = deadline.saturating_duration_since(Instant::now());
-            self.producer().send_offsets_to_transaction(offsets, member, left)
+            self.producer()
+                .send_offsets_to_transaction(offsets, member, left)
         })?;
         crash::point("lane.after-send-offsets");
         Ok(())
@@ -277,14 +288,16 @@ impl Publisher {
     fn commit(&self, deliveries: &Deliveries, deadline: Instant) -> Result<Outcome> {
         crash::point("lane.before-commit");
         let left = deadline.saturating_duration_since(Instant::now());
-        let committed = self.producer().commit_transaction(left.max(Duration::from_millis(1)));
+        let committed = self
+            .producer()
+            .commit_transaction(left.max(Duration::from_millis(1)));
         crash::point("lane.after-commit");
         match committed {
             Err(error) if is_fatal(&error) => Err(fatal(error)),
             Err(error) => Ok(Outcome::Unknown(error.to_string())),
-            Ok(()) if deliveries.transport_error.load(Ordering::Relaxed) => {
-                Ok(Outcome::Unknown("a connection failed during the transaction".to_owned()))
-            }
+            Ok(()) if deliveries.transport_error.load(Ordering::Relaxed) => Ok(Outcome::Unknown(
+                "a connection failed during the transaction".to_owned(),
+            )),
             Ok(()) => Ok(Outcome::Committed),
         }
     }
@@ -294,7 +307,8 @@ impl Publisher {
         match self.producer().abort_transaction(self.timeout) {
             Ok(()) => {
                 // The reports of what was purged must not be counted in the next transaction.
-                self.deliveries().wait_below(1, Instant::now() + self.timeout);
+                self.deliveries()
+                    .wait_below(1, Instant::now() + self.timeout);
                 Ok(outcome)
             }
             Err(error) if is_fatal(&error) => Err(fatal(error)),
@@ -412,7 +426,11 @@ mod tests {
     fn what_will_never_pass_is_told_from_what_may() {
         assert!(is_deterministic(RDKafkaErrorCode::MessageSizeTooLarge));
         assert!(!is_deterministic(RDKafkaErrorCode::BrokerTransportFailure));
-        assert!(is_fatal(&KafkaError::MessageProduction(RDKafkaErrorCode::Fenced)));
-        assert!(!is_fatal(&KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)));
+        assert!(is_fatal(&KafkaError::MessageProduction(
+            RDKafkaErrorCode::Fenced
+        )));
+        assert!(!is_fatal(&KafkaError::MessageProduction(
+            RDKafkaErrorCode::QueueFull
+        )));
     }
 }

@@ -47,7 +47,10 @@ impl Stamp {
     /// sees it twice has read an aborted transaction, or a copy.
     fn score_id(&self, out: &mut Vec<u8>, partition: i32, offset: Offset) {
         let model = &self.model_sha256[..16];
-        put(out, format_args!("\"{}:{partition}:{offset}:{model}\"", self.topic_id));
+        put(
+            out,
+            format_args!("\"{}:{partition}:{offset}:{model}\"", self.topic_id),
+        );
     }
 }
 
@@ -77,11 +80,17 @@ pub fn write_scored(out: &mut Vec<u8>, stamp: &Stamp, scored: &Scored<'_>) {
     out.extend_from_slice(b",\"input\":{\"topic\":");
     string(out, &stamp.input_topic);
     let (partition, offset) = (scored.partition, scored.offset);
-    put(out, format_args!(",\"partition\":{partition},\"offset\":{offset}}},\"score\":"));
+    put(
+        out,
+        format_args!(",\"partition\":{partition},\"offset\":{offset}}},\"score\":"),
+    );
     float(out, Some(scored.score));
     out.extend_from_slice(b",\"margin\":");
     float(out, scored.margin);
-    put(out, format_args!(",\"decision\":\"{}\"", scored.decision.as_str()));
+    put(
+        out,
+        format_args!(",\"decision\":\"{}\"", scored.decision.as_str()),
+    );
     out.extend_from_slice(&stamp.model);
     out.extend_from_slice(b",\"event_time\":");
     match scored.event_time {
@@ -143,15 +152,27 @@ pub fn dead_letter_headers(
         ("__connect.errors.connector.name", group),
         ("__connect.errors.stage", rejection.stage.as_str()),
         ("__connect.errors.exception.class.name", "probity.Rejected"),
-        ("__connect.errors.exception.message", rejection.reason.explanation()),
+        (
+            "__connect.errors.exception.message",
+            rejection.reason.explanation(),
+        ),
         ("probity.reason", rejection.reason.as_str()),
         ("probity.stage", rejection.stage.as_str()),
     ];
     // The value did not fit: only its size is told.
-    texts.extend(size.as_ref().map(|size| ("probity.value.bytes", size.as_str())));
-    texts.into_iter().fold(OwnedHeaders::new_with_capacity(10), |headers, (key, text)| {
-        headers.insert(Header { key, value: Some(text) })
-    })
+    texts.extend(
+        size.as_ref()
+            .map(|size| ("probity.value.bytes", size.as_str())),
+    );
+    texts.into_iter().fold(
+        OwnedHeaders::new_with_capacity(10),
+        |headers, (key, text)| {
+            headers.insert(Header {
+                key,
+                value: Some(text),
+            })
+        },
+    )
 }
 
 #[cfg(test)]
@@ -215,11 +236,18 @@ mod tests {
 
     #[test]
     fn only_listed_headers_pass_while_they_fit() {
-        let headers = [("traceparent", "00-1"), ("secret", "x"), ("tracestate", "too long")]
-            .into_iter()
-            .fold(OwnedHeaders::new(), |headers, (key, value)| {
-                headers.insert(Header { key, value: Some(value) })
-            });
+        let headers = [
+            ("traceparent", "00-1"),
+            ("secret", "x"),
+            ("tracestate", "too long"),
+        ]
+        .into_iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header {
+                key,
+                value: Some(value),
+            })
+        });
         let allowed = ["traceparent".to_owned(), "tracestate".to_owned()];
         let passed = passed_on(Some(&headers), &allowed, 17).unwrap();
         assert_eq!(passed.count(), 1);

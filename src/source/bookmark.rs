@@ -32,13 +32,24 @@ impl Bookmark {
             return None;
         }
         let next = NextOffset(next.parse().ok().filter(|next| *next >= 0)?);
-        Some(Bookmark { topic_id: topic_id.to_owned(), next, head: Digest::parse(head)? })
+        Some(Bookmark {
+            topic_id: topic_id.to_owned(),
+            next,
+            head: Digest::parse(head)?,
+        })
     }
 }
 
 impl fmt::Display for Bookmark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} {}", Self::VERSION, self.topic_id, self.next, self.head)
+        write!(
+            f,
+            "{} {} {} {}",
+            Self::VERSION,
+            self.topic_id,
+            self.next,
+            self.head
+        )
     }
 }
 
@@ -55,11 +66,26 @@ pub struct Start {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
     NoCommit,
-    ForeignCommit { offset: NextOffset },
-    OtherTopic { was: String, is: String },
-    BehindEvidence { offset: NextOffset, evidence: NextOffset },
-    OutOfRange { expected: NextOffset, low: i64, high: i64 },
-    NoTwin { topic: String, partitions: i32 },
+    ForeignCommit {
+        offset: NextOffset,
+    },
+    OtherTopic {
+        was: String,
+        is: String,
+    },
+    BehindEvidence {
+        offset: NextOffset,
+        evidence: NextOffset,
+    },
+    OutOfRange {
+        expected: NextOffset,
+        low: i64,
+        high: i64,
+    },
+    NoTwin {
+        topic: String,
+        partitions: i32,
+    },
     Disorder(Disorder),
 }
 
@@ -124,14 +150,26 @@ pub fn judge(
     let offset = committed.ok_or(Refusal::NoCommit)?;
     let bookmark = Bookmark::parse(metadata).ok_or(Refusal::ForeignCommit { offset })?;
     if bookmark.topic_id != topic_id {
-        return Err(Refusal::OtherTopic { was: bookmark.topic_id, is: topic_id.to_owned() });
+        return Err(Refusal::OtherTopic {
+            was: bookmark.topic_id,
+            is: topic_id.to_owned(),
+        });
     }
     if offset < bookmark.next {
-        return Err(Refusal::BehindEvidence { offset, evidence: bookmark.next });
+        return Err(Refusal::BehindEvidence {
+            offset,
+            evidence: bookmark.next,
+        });
     }
-    let accepted = (offset > bookmark.next)
-        .then_some(Gap { first: Offset(bookmark.next.0), next: offset });
-    Ok(Start { next: offset, head: bookmark.head, accepted })
+    let accepted = (offset > bookmark.next).then_some(Gap {
+        first: Offset(bookmark.next.0),
+        next: offset,
+    });
+    Ok(Start {
+        next: offset,
+        head: bookmark.head,
+        accepted,
+    })
 }
 
 #[cfg(test)]
@@ -139,7 +177,11 @@ mod tests {
     use super::*;
 
     fn bookmark(next: i64) -> Bookmark {
-        Bookmark { topic_id: "id".into(), next: NextOffset(next), head: Digest::of(b"h") }
+        Bookmark {
+            topic_id: "id".into(),
+            next: NextOffset(next),
+            head: Digest::of(b"h"),
+        }
     }
 
     fn judged(offset: Option<i64>, metadata: &str) -> Result<Start, Refusal> {
@@ -150,7 +192,10 @@ mod tests {
     fn a_bookmark_reads_what_it_writes_and_fits_the_brokers_limit() {
         let text = bookmark(i64::MAX).to_string();
         assert_eq!(Bookmark::parse(&text), Some(bookmark(i64::MAX)));
-        assert!(text.len() < 4096, "offset.metadata.max.bytes is 4096 by default");
+        assert!(
+            text.len() < 4096,
+            "offset.metadata.max.bytes is 4096 by default"
+        );
         for bad in ["", "probity-1", "probity-2 id 1 00", &format!("{text} x")] {
             assert_eq!(Bookmark::parse(bad), None, "{bad}");
         }
@@ -179,6 +224,12 @@ mod tests {
     #[test]
     fn a_hole_that_an_operator_accepted_becomes_a_gap() {
         let start = judged(Some(9), &bookmark(7).to_string()).unwrap();
-        assert_eq!(start.accepted, Some(Gap { first: Offset(7), next: NextOffset(9) }));
+        assert_eq!(
+            start.accepted,
+            Some(Gap {
+                first: Offset(7),
+                next: NextOffset(9)
+            })
+        );
     }
 }

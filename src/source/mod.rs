@@ -55,7 +55,12 @@ enum Rebalance {
 
 impl Notes {
     fn take_rebalances(&self) -> Vec<Rebalance> {
-        std::mem::take(&mut self.rebalances.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut self
+                .rebalances
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }
 
@@ -99,12 +104,19 @@ impl ConsumerContext for Notes {
             }
             return;
         }
-        let numbers = partitions.elements().iter().map(|p| p.partition()).collect();
+        let numbers = partitions
+            .elements()
+            .iter()
+            .map(|p| p.partition())
+            .collect();
         let note = match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(numbers),
             _ => Rebalance::Revoked(numbers),
         };
-        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+        self.rebalances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(note);
     }
 }
 
@@ -196,11 +208,19 @@ impl<'c> Source<'c> {
     /// # Errors
     /// When the input topic cannot be described.
     pub fn subscribe(consumer: &'c Consumer, topics: Topics) -> Result<Source<'c>> {
-        let topic_id = topics.ids.of(consumer.client(), &topics.input, CALL_TIMEOUT)?;
+        let topic_id = topics
+            .ids
+            .of(consumer.client(), &topics.input, CALL_TIMEOUT)?;
         consumer
             .subscribe(&[&topics.input])
             .map_err(|e| Fatal::unreachable("subscribing to the input topic").because(e))?;
-        Ok(Source { consumer, topics, topic_id, held: BTreeMap::new(), changes: Vec::new() })
+        Ok(Source {
+            consumer,
+            topics,
+            topic_id,
+            held: BTreeMap::new(),
+            changes: Vec::new(),
+        })
     }
 
     /// Who this lane is in its group, at the begin of a round: taken before its first poll, so that a
@@ -231,8 +251,15 @@ impl<'c> Source<'c> {
                 self.rewind(parts.keys().copied())?;
                 return Ok(Gather::Nothing);
             }
-            if self.consumer.context().disturbed.swap(false, Ordering::Relaxed) {
-                self.held.values_mut().for_each(|held| held.track.on_disturbance());
+            if self
+                .consumer
+                .context()
+                .disturbed
+                .swap(false, Ordering::Relaxed)
+            {
+                self.held
+                    .values_mut()
+                    .for_each(|held| held.track.on_disturbance());
             }
             match polled {
                 None if wait.is_zero() => break,
@@ -304,7 +331,12 @@ impl<'c> Source<'c> {
     pub fn on_committed(&mut self, ends: impl IntoIterator<Item = (i32, NextOffset, Digest)>) {
         for (partition, next, head) in ends {
             if let Some(held) = self.held.get_mut(&partition) {
-                *held = Held { track: held.track.clone(), committed: next, head, accepted: None };
+                *held = Held {
+                    track: held.track.clone(),
+                    committed: next,
+                    head,
+                    accepted: None,
+                };
             }
         }
     }
@@ -360,7 +392,11 @@ impl<'c> Source<'c> {
     /// What a commit of a partition up to `next` says beside the offset.
     #[must_use]
     pub fn bookmark(&self, next: NextOffset, head: Digest) -> Bookmark {
-        Bookmark { topic_id: self.topic_id.clone(), next, head }
+        Bookmark {
+            topic_id: self.topic_id.clone(),
+            next,
+            head,
+        }
     }
 
     #[must_use]
@@ -376,7 +412,10 @@ impl<'c> Source<'c> {
     /// The partitions that are held, and the end of what is committed in each.
     #[must_use]
     pub fn held(&self) -> Vec<(i32, NextOffset)> {
-        self.held.iter().map(|(partition, held)| (*partition, held.committed)).collect()
+        self.held
+            .iter()
+            .map(|(partition, held)| (*partition, held.committed))
+            .collect()
     }
 
     /// Acts on what the callback noted. Returns whether there was something.
@@ -393,13 +432,20 @@ impl<'c> Source<'c> {
 
     fn assign(&mut self, partitions: &[i32]) -> Result<()> {
         let topic = &self.topics.input;
-        self.topic_id = self.topics.ids.of(self.consumer.client(), topic, CALL_TIMEOUT)?;
+        self.topic_id = self
+            .topics
+            .ids
+            .of(self.consumer.client(), topic, CALL_TIMEOUT)?;
         let mut list = TopicPartitionList::new();
         for (partition, start) in self.starts(partitions)? {
             match start {
                 Ok(start) => {
-                    list.add_partition_offset(&self.topics.input, partition, At::Offset(start.next.0))
-                        .map_err(|e| Fatal::new(Exit::Bug, "placing a partition").because(e))?;
+                    list.add_partition_offset(
+                        &self.topics.input,
+                        partition,
+                        At::Offset(start.next.0),
+                    )
+                    .map_err(|e| Fatal::new(Exit::Bug, "placing a partition").because(e))?;
                     self.held.insert(partition, Held::new(start));
                     self.changes.push(Change::Cleared { partition });
                 }
@@ -414,14 +460,18 @@ impl<'c> Source<'c> {
             .incremental_assign(&list)
             .map_err(|e| Fatal::unreachable("taking over partitions").because(e))?;
         info!(partitions = ?partitions, held = self.held.len(), "assigned");
-        self.changes.push(Change::Assigned { held: self.held.len() });
+        self.changes.push(Change::Assigned {
+            held: self.held.len(),
+        });
         Ok(())
     }
 
     fn unassign(&mut self, partitions: &[i32]) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
-            self.changes.push(Change::Cleared { partition: *partition });
+            self.changes.push(Change::Cleared {
+                partition: *partition,
+            });
             if self.held.remove(partition).is_some() {
                 list.add_partition(&self.topics.input, *partition);
             }
@@ -430,7 +480,9 @@ impl<'c> Source<'c> {
             .incremental_unassign(&list)
             .map_err(|e| Fatal::unreachable("giving partitions back").because(e))?;
         info!(partitions = ?partitions, held = self.held.len(), "revoked");
-        self.changes.push(Change::Revoked { held: self.held.len() });
+        self.changes.push(Change::Revoked {
+            held: self.held.len(),
+        });
         Ok(())
     }
 
@@ -462,7 +514,10 @@ impl<'c> Source<'c> {
             .collect::<Result<Vec<_>>>()?;
         let start = |partition: i32| {
             if let Some((topic, count)) = twins.iter().find(|(_, count)| partition >= *count) {
-                return Err(Refusal::NoTwin { topic: (*topic).clone(), partitions: *count });
+                return Err(Refusal::NoTwin {
+                    topic: (*topic).clone(),
+                    partitions: *count,
+                });
             }
             let element = committed.find_partition(&self.topics.input, partition);
             let element = element.ok_or(Refusal::NoCommit)?;
@@ -472,14 +527,20 @@ impl<'c> Source<'c> {
             };
             bookmark::judge(offset, element.metadata(), &self.topic_id)
         };
-        Ok(partitions.iter().map(|&partition| (partition, start(partition))).collect())
+        Ok(partitions
+            .iter()
+            .map(|&partition| (partition, start(partition)))
+            .collect())
     }
 
     fn partition_count(&self, topic: &str) -> Result<i32> {
         let metadata = persist("asking for a topic's partitions", || {
             self.consumer.fetch_metadata(Some(topic), CALL_TIMEOUT)
         })?;
-        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        let count = metadata
+            .topics()
+            .first()
+            .map_or(0, |topic| topic.partitions().len());
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
@@ -508,7 +569,9 @@ impl<'c> Source<'c> {
 
     /// An error that a poll returned.
     fn on_error(&mut self, error: &KafkaError) -> Result<()> {
-        self.held.values_mut().for_each(|held| held.track.on_disturbance());
+        self.held
+            .values_mut()
+            .for_each(|held| held.track.on_disturbance());
         let code = error.rdkafka_error_code();
         if let KafkaError::MessageConsumptionFatal(code) = error {
             let message = match code {
@@ -538,18 +601,29 @@ impl<'c> Source<'c> {
         if is != self.topic_id {
             let was = std::mem::replace(&mut self.topic_id, is.clone());
             for partition in self.held.keys().copied().collect::<Vec<_>>() {
-                let refusal = Refusal::OtherTopic { was: was.clone(), is: is.clone() };
+                let refusal = Refusal::OtherTopic {
+                    was: was.clone(),
+                    is: is.clone(),
+                };
                 self.refuse(partition, refusal)?;
             }
             return Ok(());
         }
         for (partition, _) in self.held() {
             let (low, high) = persist("asking for the log's range", || {
-                self.consumer.fetch_watermarks(&self.topics.input, partition, CALL_TIMEOUT)
+                self.consumer
+                    .fetch_watermarks(&self.topics.input, partition, CALL_TIMEOUT)
             })?;
             let expected = self.held[&partition].track.expected();
             if expected.0 < low || expected.0 > high {
-                self.refuse(partition, Refusal::OutOfRange { expected, low, high })?;
+                self.refuse(
+                    partition,
+                    Refusal::OutOfRange {
+                        expected,
+                        low,
+                        high,
+                    },
+                )?;
             }
         }
         Ok(())
@@ -558,7 +632,9 @@ impl<'c> Source<'c> {
 
 impl Held {
     fn new(start: Start) -> Held {
-        let committed = start.accepted.map_or(start.next, |gap| NextOffset(gap.first.0));
+        let committed = start
+            .accepted
+            .map_or(start.next, |gap| NextOffset(gap.first.0));
         Held {
             track: Track::sought(start.next),
             committed,

@@ -51,7 +51,13 @@ impl Track {
     /// A partition that was assigned at `start`.
     #[must_use]
     pub fn sought(start: NextOffset) -> Track {
-        Track { expected: start, trust: Trust::Sought { found: None, tries: 0 } }
+        Track {
+            expected: start,
+            trust: Trust::Sought {
+                found: None,
+                tries: 0,
+            },
+        }
     }
 
     /// Where the next record is expected.
@@ -79,7 +85,10 @@ impl Track {
             _ if offset == expected => true,
             Trust::Steady if offset < expected => {
                 let expected = self.expected;
-                return Step::Refuse(Disorder::WentBack { expected, found: offset });
+                return Step::Refuse(Disorder::WentBack {
+                    expected,
+                    found: offset,
+                });
             }
             Trust::Steady => true,
             Trust::Sought { .. } if offset < expected => return Step::Drop,
@@ -88,8 +97,10 @@ impl Track {
         if !believed {
             return self.doubt(offset);
         }
-        let gap = (offset > expected)
-            .then_some(Gap { first: expected, next: NextOffset(offset.0) });
+        let gap = (offset > expected).then_some(Gap {
+            first: expected,
+            next: NextOffset(offset.0),
+        });
         self.expected = offset.next();
         self.trust = Trust::Steady;
         Step::Take { gap }
@@ -100,9 +111,14 @@ impl Track {
             unreachable!("a steady track believes or refuses");
         };
         if tries == SEEKS_MAX {
-            return Step::Refuse(Disorder::NeverSettles { sought: self.expected });
+            return Step::Refuse(Disorder::NeverSettles {
+                sought: self.expected,
+            });
         }
-        self.trust = Trust::Sought { found: Some(offset), tries: tries + 1 };
+        self.trust = Trust::Sought {
+            found: Some(offset),
+            tries: tries + 1,
+        };
         Step::SeekAgain
     }
 }
@@ -113,7 +129,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn take(gap: Option<(i64, i64)>) -> Step {
-        Step::Take { gap: gap.map(|(a, b)| Gap { first: Offset(a), next: NextOffset(b) }) }
+        Step::Take {
+            gap: gap.map(|(a, b)| Gap {
+                first: Offset(a),
+                next: NextOffset(b),
+            }),
+        }
     }
 
     #[test]
@@ -156,7 +177,10 @@ mod tests {
         let mut track = Track::sought(NextOffset(5));
         assert_eq!(track.on_record(Offset(3)), Step::Drop);
         assert_eq!(track.on_record(Offset(5)), take(None));
-        assert!(matches!(track.on_record(Offset(5)), Step::Refuse(Disorder::WentBack { .. })));
+        assert!(matches!(
+            track.on_record(Offset(5)),
+            Step::Refuse(Disorder::WentBack { .. })
+        ));
     }
 
     #[test]

@@ -58,9 +58,15 @@ impl<'a> Topics<'a> {
     /// When no broker answers.
     pub fn connect(config: &'a Config, ids: TopicIds) -> Result<Topics<'a>> {
         let mut client = config.client();
-        client.set("group.id", config.group()).set("enable.auto.commit", "false");
-        client.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
-        client.set("allow.auto.create.topics", "false").set("auto.offset.reset", "error");
+        client
+            .set("group.id", config.group())
+            .set("enable.auto.commit", "false");
+        client
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true");
+        client
+            .set("allow.auto.create.topics", "false")
+            .set("auto.offset.reset", "error");
         let consumer: BaseConsumer = client
             .create()
             .map_err(|e| Fatal::usage("creating a client").because(e))?;
@@ -72,7 +78,11 @@ impl<'a> Topics<'a> {
             ))
             .because(error)
         })?;
-        Ok(Topics { config, ids, consumer })
+        Ok(Topics {
+            config,
+            ids,
+            consumer,
+        })
     }
 
     /// # Errors
@@ -96,11 +106,14 @@ impl<'a> Topics<'a> {
     /// When the cluster does not answer.
     pub fn check(&self) -> Result<Vec<Finding>> {
         let output = &self.config.output;
-        let describe = |topic: &'a str| Ok((topic, self.describe(topic)?));
+        let describe = |topic: &'a str| -> Result<_> { Ok((topic, self.describe(topic)?)) };
         let mut internal = Vec::new();
         for topic in ["__consumer_offsets", "__transaction_state"] {
             // The brokers make them when they are first needed.
-            internal.extend(self.describe(topic)?.map(|description| (topic, description)));
+            internal.extend(
+                self.describe(topic)?
+                    .map(|description| (topic, description)),
+            );
         }
         let cluster = Cluster {
             input: describe(&self.config.input.topic)?,
@@ -147,7 +160,12 @@ impl<'a> Topics<'a> {
     ///
     /// # Errors
     /// When the cluster refuses, or a partition without an offset has evidence already.
-    pub fn create(&self, partitions: Option<i32>, replicas: i32, start: From) -> Result<Vec<String>> {
+    pub fn create(
+        &self,
+        partitions: Option<i32>,
+        replicas: i32,
+        start: From,
+    ) -> Result<Vec<String>> {
         let mut done = Vec::new();
         let input = &self.config.input.topic;
         let count = match (self.describe(input)?, partitions) {
@@ -165,9 +183,11 @@ impl<'a> Topics<'a> {
         };
         let output = &self.config.output;
         let evidence = [("retention.ms", "-1"), ("retention.bytes", "-1")];
-        for (topic, settings) in
-            [(&output.scored, &[][..]), (&output.evidence, &evidence), (&output.dead_letter, &[])]
-        {
+        for (topic, settings) in [
+            (&output.scored, &[][..]),
+            (&output.evidence, &evidence),
+            (&output.dead_letter, &[]),
+        ] {
             if self.describe(topic)?.is_none() {
                 self.create_topic(topic, count, replicas, settings)?;
                 done.push(format!("created topic {topic} with {count} partitions"));
@@ -217,7 +237,9 @@ impl<'a> Topics<'a> {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        Err(Fatal::unreachable(format!("`{topic}` was created, but got no leaders")))
+        Err(Fatal::unreachable(format!(
+            "`{topic}` was created, but got no leaders"
+        )))
     }
 
     /// Commits first offsets for partitions that have none.
@@ -250,13 +272,17 @@ impl<'a> Topics<'a> {
     /// # Errors
     /// When the group is running, or `from` lies behind the evidence.
     pub fn accept(&self, partitions: &[i32], from: From) -> Result<Vec<String>> {
-        let topic_id = self.ids.of(self.consumer.client(), &self.config.input.topic, TIMEOUT)?;
+        let topic_id = self
+            .ids
+            .of(self.consumer.client(), &self.config.input.topic, TIMEOUT)?;
         let mut list = TopicPartitionList::new();
         for &partition in partitions {
             let last = self.last_evidence(partition)?;
             let head = last.as_ref().map_or(Digest::ZERO, |last| last.head);
             // Evidence of a topic that was deleted says nothing of offsets in the new one.
-            let covered = last.filter(|last| last.topic_id == topic_id).map(|last| last.next);
+            let covered = last
+                .filter(|last| last.topic_id == topic_id)
+                .map(|last| last.next);
             let offset = self.resolve(partition, from, covered)?;
             if let Some(covered) = covered
                 && offset < covered
@@ -266,7 +292,13 @@ impl<'a> Topics<'a> {
                      {covered}; no event is scored twice"
                 )));
             }
-            self.add(&mut list, partition, offset, covered.unwrap_or(offset), head)?;
+            self.add(
+                &mut list,
+                partition,
+                offset,
+                covered.unwrap_or(offset),
+                head,
+            )?;
         }
         self.commit(&list)?;
         Ok(describe_offsets("accepted:", &list))
@@ -282,9 +314,13 @@ impl<'a> Topics<'a> {
         let (low, high) = self
             .consumer
             .fetch_watermarks(topic, partition, TIMEOUT)
-            .map_err(|e| Fatal::unreachable(format!("asking for the log of `{topic}`")).because(e))?;
+            .map_err(|e| {
+                Fatal::unreachable(format!("asking for the log of `{topic}`")).because(e)
+            })?;
         match from {
-            From::Earliest => Ok(NextOffset(covered.map_or(low, |covered| low.max(covered.0)))),
+            From::Earliest => Ok(NextOffset(
+                covered.map_or(low, |covered| low.max(covered.0)),
+            )),
             From::Latest => Ok(NextOffset(high)),
             From::At(offset) if (low..=high).contains(&offset.0) => Ok(offset),
             From::At(offset) => Err(Fatal::usage(format!(
@@ -317,7 +353,14 @@ impl<'a> Topics<'a> {
         element
             .set_offset(At::Offset(offset.0))
             .map_err(|e| Fatal::new(Exit::Bug, "an offset that is none").because(e))?;
-        element.set_metadata(Bookmark { topic_id, next, head }.to_string());
+        element.set_metadata(
+            Bookmark {
+                topic_id,
+                next,
+                head,
+            }
+            .to_string(),
+        );
         Ok(())
     }
 
@@ -355,8 +398,10 @@ impl<'a> Topics<'a> {
     fn last_evidence(&self, partition: i32) -> Result<Option<LastEvidence>> {
         let topic = &self.config.output.evidence;
         let fault = |e: KafkaError| Fatal::unreachable(format!("reading `{topic}`")).because(e);
-        let (low, high) =
-            self.consumer.fetch_watermarks(topic, partition, TIMEOUT).map_err(fault)?;
+        let (low, high) = self
+            .consumer
+            .fetch_watermarks(topic, partition, TIMEOUT)
+            .map_err(fault)?;
         let mut back = 16;
         loop {
             let from = (high - back).max(low);
@@ -372,7 +417,8 @@ impl<'a> Topics<'a> {
         let fault = |e: KafkaError| Fatal::unreachable(format!("reading `{topic}`")).because(e);
         let foreign = |e| Fatal::integrity(format!("reading `{topic}`")).because(e);
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, At::Offset(from)).map_err(fault)?;
+        list.add_partition_offset(topic, partition, At::Offset(from))
+            .map_err(fault)?;
         self.consumer.assign(&list).map_err(fault)?;
         let mut reader = Reader::default();
         let mut newest: Option<(Header, Digest)> = None;
@@ -397,7 +443,11 @@ impl<'a> Topics<'a> {
         self.consumer.unassign().map_err(fault)?;
         Ok(newest.and_then(|(header, head)| {
             let topic_id = topic_ids.get(&header.context)?.clone();
-            Some(LastEvidence { topic_id, next: header.next, head })
+            Some(LastEvidence {
+                topic_id,
+                next: header.next,
+                head,
+            })
         }))
     }
 
@@ -409,11 +459,19 @@ impl<'a> Topics<'a> {
 
     fn describe(&self, topic: &str) -> Result<Option<Description>> {
         let metadata = self.metadata(topic)?;
-        let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
+        let found = metadata
+            .topics()
+            .iter()
+            .find(|t| t.name() == topic && t.error().is_none());
         let Some(found) = found.filter(|topic| !topic.partitions().is_empty()) else {
             return Ok(None);
         };
-        let replicas = found.partitions().iter().map(|p| p.replicas().len()).min().unwrap_or(0);
+        let replicas = found
+            .partitions()
+            .iter()
+            .map(|p| p.replicas().len())
+            .min()
+            .unwrap_or(0);
         let partitions = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
         let resource = [ResourceSpecifier::Topic(topic)];
         let admin = self.admin()?;
@@ -428,14 +486,23 @@ impl<'a> Topics<'a> {
             }
             None => Vec::new(),
         };
-        let config = config.into_iter().filter_map(|e| Some((e.name, e.value?))).collect();
-        Ok(Some(Description { partitions, replicas, config }))
+        let config = config
+            .into_iter()
+            .filter_map(|e| Some((e.name, e.value?)))
+            .collect();
+        Ok(Some(Description {
+            partitions,
+            replicas,
+            config,
+        }))
     }
 
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
         let mut client: ClientConfig = self.config.client();
         client.set_log_level(rdkafka::config::RDKafkaLogLevel::Error);
-        client.create().map_err(|e| Fatal::usage("creating an admin client").because(e))
+        client
+            .create()
+            .map_err(|e| Fatal::usage("creating an admin client").because(e))
     }
 }
 
@@ -455,9 +522,7 @@ fn describe_offsets(verb: &str, list: &TopicPartitionList) -> Vec<String> {
 }
 
 /// Waits for an answer to an admin request on this thread.
-fn wait<T>(
-    answer: impl Future<Output = Result<T, KafkaError>>,
-) -> Result<T, KafkaError> {
+fn wait<T>(answer: impl Future<Output = Result<T, KafkaError>>) -> Result<T, KafkaError> {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime without drivers starts")

@@ -46,7 +46,10 @@ pub struct Finding {
 
 impl Finding {
     pub fn of(well: bool, what: impl Into<String>, fix: impl FnOnce() -> String) -> Finding {
-        Finding { what: what.into(), fix: (!well).then(fix) }
+        Finding {
+            what: what.into(),
+            fix: (!well).then(fix),
+        }
     }
 
     #[must_use]
@@ -60,14 +63,18 @@ impl Finding {
 pub fn judge(cluster: &Cluster<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (input_name, input) = &cluster.input;
-    findings.push(Finding::of(input.is_some(), format!("topic {input_name} exists"), || {
-        format!("create `{input_name}`, or mend input.topic")
-    }));
+    findings.push(Finding::of(
+        input.is_some(),
+        format!("topic {input_name} exists"),
+        || format!("create `{input_name}`, or mend input.topic"),
+    ));
     let partitions = input.as_ref().map(|input| input.partitions);
     for (name, topic) in [&cluster.scored, &cluster.evidence, &cluster.dead_letter] {
-        findings.push(Finding::of(topic.is_some(), format!("topic {name} exists"), || {
-            "run `probity topics create`".to_owned()
-        }));
+        findings.push(Finding::of(
+            topic.is_some(),
+            format!("topic {name} exists"),
+            || "run `probity topics create`".to_owned(),
+        ));
         let Some(topic) = topic else { continue };
         findings.push(size(name, topic, cluster.message_bytes_max));
         if *name != cluster.dead_letter.0
@@ -99,20 +106,28 @@ fn count(name: &str, is: i32, wanted: i32) -> Finding {
         if is < wanted {
             format!("add partitions to `{name}`: the input has {wanted}")
         } else {
-            format!("`{name}` has more partitions than the input, {wanted}; it is another pipeline's?")
+            format!(
+                "`{name}` has more partitions than the input, {wanted}; it is another pipeline's?"
+            )
         }
     })
 }
 
 /// The evidence topic is the write-ahead log of the archive: it must lose nothing by itself.
 fn kept(name: &str, evidence: &Description) -> Vec<Finding> {
-    let wanted = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+    let wanted = [
+        ("cleanup.policy", "delete"),
+        ("retention.ms", "-1"),
+        ("retention.bytes", "-1"),
+    ];
     wanted
         .into_iter()
         .map(|(key, wanted)| {
             let is = evidence.text(key);
             Finding::of(is == wanted, format!("{name}: {key} is {is}"), || {
-                format!("set {key}={wanted} on `{name}`: evidence must not expire before it is archived")
+                format!(
+                    "set {key}={wanted} on `{name}`: evidence must not expire before it is archived"
+                )
             })
         })
         .collect()
@@ -122,19 +137,32 @@ fn safe(cluster: &Cluster<'_>, scored: &Description, evidence: &Description) -> 
     let name = cluster.evidence.0;
     let mut findings = Vec::new();
     let (is, wanted) = (evidence.replicas, scored.replicas);
-    findings.push(Finding::of(is >= wanted, format!("{name}: {is} replicas"), || {
-        format!("replicate `{name}` at least {wanted} times, as the scored topic")
-    }));
+    findings.push(Finding::of(
+        is >= wanted,
+        format!("{name}: {is} replicas"),
+        || format!("replicate `{name}` at least {wanted} times, as the scored topic"),
+    ));
     let key = "min.insync.replicas";
-    let (is, wanted) = (evidence.number(key).unwrap_or(0), scored.number(key).unwrap_or(0));
-    findings.push(Finding::of(is >= wanted, format!("{name}: {key} is {is}"), || {
-        format!("set {key} of `{name}` to at least {wanted}, as of the scored topic")
-    }));
+    let (is, wanted) = (
+        evidence.number(key).unwrap_or(0),
+        scored.number(key).unwrap_or(0),
+    );
+    findings.push(Finding::of(
+        is >= wanted,
+        format!("{name}: {key} is {is}"),
+        || format!("set {key} of `{name}` to at least {wanted}, as of the scored topic"),
+    ));
     let key = "unclean.leader.election.enable";
     let is = evidence.text(key);
-    findings.push(Finding::of(is == "false", format!("{name}: {key} is {is}"), || {
-        format!("set {key}=false on `{name}`: an unclean election loses evidence of visible scores")
-    }));
+    findings.push(Finding::of(
+        is == "false",
+        format!("{name}: {key} is {is}"),
+        || {
+            format!(
+                "set {key}=false on `{name}`: an unclean election loses evidence of visible scores"
+            )
+        },
+    ));
     if cluster.allow_single_replica {
         return findings;
     }
@@ -147,9 +175,11 @@ fn safe(cluster: &Cluster<'_>, scored: &Description, evidence: &Description) -> 
     }));
     for (internal, topic) in &cluster.internal {
         let (is, wanted) = (topic.replicas, evidence.replicas);
-        findings.push(Finding::of(is >= wanted, format!("{internal}: {is} replicas"), || {
-            format!("replicate `{internal}` at least {wanted} times: exactly-once hangs on it")
-        }));
+        findings.push(Finding::of(
+            is >= wanted,
+            format!("{internal}: {is} replicas"),
+            || format!("replicate `{internal}` at least {wanted} times: exactly-once hangs on it"),
+        ));
     }
     findings
 }
@@ -172,7 +202,11 @@ mod tests {
         for (key, value) in changes {
             config.insert((*key).to_owned(), (*value).to_owned());
         }
-        Description { partitions: 4, replicas: 3, config }
+        Description {
+            partitions: 4,
+            replicas: 3,
+            config,
+        }
     }
 
     fn cluster() -> Cluster<'static> {
@@ -188,7 +222,10 @@ mod tests {
     }
 
     fn fixes(cluster: &Cluster<'_>) -> Vec<String> {
-        judge(cluster).into_iter().filter_map(|finding| finding.fix).collect()
+        judge(cluster)
+            .into_iter()
+            .filter_map(|finding| finding.fix)
+            .collect()
     }
 
     #[track_caller]
@@ -207,23 +244,64 @@ mod tests {
     fn each_weakness_is_found_with_its_fix() {
         let evidence = |changes| Some(topic(changes));
         let name = "in.evidence";
-        let with = |evidence| Cluster { evidence: (name, evidence), ..cluster() };
-        one_fix(&with(evidence(&[("retention.ms", "604800000")])), "retention.ms=-1");
-        one_fix(&with(evidence(&[("cleanup.policy", "compact")])), "cleanup.policy=delete");
-        one_fix(&with(evidence(&[("max.message.bytes", "1048588")])), "max.message.bytes");
-        one_fix(&with(evidence(&[("unclean.leader.election.enable", "true")])), "unclean");
-        let fewer = Description { partitions: 3, ..topic(&[]) };
-        one_fix(&with(Some(fewer)), "add partitions to `in.evidence`: the input has 4");
-        let weaker = Description { replicas: 2, ..topic(&[]) };
+        let with = |evidence| Cluster {
+            evidence: (name, evidence),
+            ..cluster()
+        };
+        one_fix(
+            &with(evidence(&[("retention.ms", "604800000")])),
+            "retention.ms=-1",
+        );
+        one_fix(
+            &with(evidence(&[("cleanup.policy", "compact")])),
+            "cleanup.policy=delete",
+        );
+        one_fix(
+            &with(evidence(&[("max.message.bytes", "1048588")])),
+            "max.message.bytes",
+        );
+        one_fix(
+            &with(evidence(&[("unclean.leader.election.enable", "true")])),
+            "unclean",
+        );
+        let fewer = Description {
+            partitions: 3,
+            ..topic(&[])
+        };
+        one_fix(
+            &with(Some(fewer)),
+            "add partitions to `in.evidence`: the input has 4",
+        );
+        let weaker = Description {
+            replicas: 2,
+            ..topic(&[])
+        };
         one_fix(&with(Some(weaker)), "at least 3 times");
         one_fix(&with(None), "topics create");
-        let internal = vec![("__consumer_offsets", Description { replicas: 1, ..topic(&[]) })];
-        one_fix(&Cluster { internal, ..cluster() }, "__consumer_offsets");
+        let internal = vec![(
+            "__consumer_offsets",
+            Description {
+                replicas: 1,
+                ..topic(&[])
+            },
+        )];
+        one_fix(
+            &Cluster {
+                internal,
+                ..cluster()
+            },
+            "__consumer_offsets",
+        );
     }
 
     #[test]
     fn one_replica_needs_an_explicit_word() {
-        let single = || Some(Description { replicas: 1, ..topic(&[("min.insync.replicas", "1")]) });
+        let single = || {
+            Some(Description {
+                replicas: 1,
+                ..topic(&[("min.insync.replicas", "1")])
+            })
+        };
         let weak = |allow_single_replica| Cluster {
             scored: ("in.scored", single()),
             evidence: ("in.evidence", single()),
