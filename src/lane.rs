@@ -5,7 +5,7 @@
 //! committed; it is undone, and its records are gathered again; or its outcome is unknown, and the
 //! brokers are asked. Nothing of a round outlives it but positions and chain heads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range as Rows;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,6 +68,49 @@ pub struct Round<'a> {
     pub writing: Duration,
     pub publishing: Duration,
     pub evidence_bytes: usize,
+}
+
+/// How many rows of each kind.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    pub scored: u64,
+    pub rejected: u64,
+    pub gaps: u64,
+}
+
+impl Round<'_> {
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for (row, origin) in self.lineage.origins().iter().enumerate() {
+            match origin {
+                Origin::Gap(_) => counts.gaps += 1,
+                Origin::Record { .. } if self.lineage.is_live(row) => counts.scored += 1,
+                Origin::Record { .. } => counts.rejected += 1,
+            }
+        }
+        counts
+    }
+
+    /// How often each reason refused a row, without those that refused none.
+    #[must_use]
+    pub fn reasons(&self) -> BTreeMap<Reason, u64> {
+        let mut reasons = BTreeMap::new();
+        for rejection in (0..self.lineage.rows()).filter_map(|row| self.lineage.rejection(row)) {
+            *reasons.entry(rejection.reason).or_default() += 1;
+        }
+        reasons
+    }
+
+    /// The broker's time of the oldest record, µs since the epoch.
+    #[must_use]
+    pub fn oldest_broker_time(&self) -> Option<i64> {
+        let times = self.lineage.origins().iter().filter_map(|origin| match origin {
+            Origin::Record { broker_time, .. } => *broker_time,
+            Origin::Gap(_) => None,
+        });
+        times.min()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -27,6 +27,7 @@ pub mod archive;
 
 // Around both.
 pub mod topics;
+pub mod setup;
 pub mod pipeline;
 pub mod metrics;
 pub mod admin;

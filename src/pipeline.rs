@@ -1,1 +1,347 @@
-//! To come.
+//! Every thread of the process: lanes, the archiver, the admin server, and who waits for whom.
+//!
+//! Lanes and the archiver block, so each has an operating-system thread; tokio serves HTTP, signals
+//! and object stores. A worker that ends early stops all others: half a pipeline is not a pipeline.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::admin::{self, Health};
+use crate::config::Config;
+use crate::error::{Exit, Fatal, Result};
+use crate::lane::{self, Fate, Observer, Round};
+use crate::metrics::{self, Committed, LaneMetrics, Rebalance, Step};
+use crate::native::TopicIds;
+use crate::setup::{self, Setup};
+use crate::source::Change;
+use crate::topics::{Identity, Topics};
+
+/// What a process does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Roles {
+    pub score: bool,
+    pub archive: bool,
+}
+
+/// Asks a running pipeline to stop.
+#[derive(Clone, Default, Debug)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a worker thread ends with.
+struct Ended {
+    name: String,
+    result: Result<()>,
+}
+
+struct Workers {
+    threads: Vec<(String, JoinHandle<()>)>,
+    ended: mpsc::Receiver<Ended>,
+    report: mpsc::Sender<Ended>,
+}
+
+impl Workers {
+    fn new() -> Workers {
+        let (report, ended) = mpsc::channel();
+        Workers { threads: Vec::new(), ended, report }
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() -> Result<()> + Send + 'static) {
+        let (report, owner) = (self.report.clone(), name.to_owned());
+        let body = move || {
+            let work = std::panic::AssertUnwindSafe(work);
+            let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
+                Err(Fatal::new(Exit::Bug, format!("{owner} panicked; see the log above")))
+            });
+            // Nobody listens only when the process is ending already.
+            let _ = report.send(Ended { name: owner, result });
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+        self.threads.push((name.to_owned(), thread.expect("the system has a thread to spare")));
+    }
+
+    /// Waits until all have ended; asks the others to stop as soon as one ends. Returns the first
+    /// failure.
+    fn join(self, stop: &Stop, drain_timeout: Duration) -> Result<()> {
+        let mut running = self.threads.len();
+        let mut failure: Result<()> = Ok(());
+        let mut deadline: Option<Instant> = None;
+        while running > 0 {
+            if stop.is_asked() && deadline.is_none() {
+                info!("draining");
+                deadline = Some(Instant::now() + drain_timeout);
+            }
+            match self.ended.recv_timeout(Duration::from_millis(100)) {
+                Ok(Ended { name, result }) => {
+                    running -= 1;
+                    stop.ask();
+                    match result {
+                        Ok(()) => info!(worker = name, "ended"),
+                        Err(fatal) => {
+                            error!(worker = name, %fatal, "ended");
+                            failure = failure.and(Err(fatal));
+                        }
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                        warn!(running, "not drained in time");
+                        // Safe: what is open is aborted by the brokers, and nothing is half visible.
+                        return failure.and(Err(Fatal::unreachable(format!(
+                            "{running} workers did not stop within limits.drain_timeout"
+                        ))));
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => unreachable!("we hold a sender"),
+            }
+        }
+        for (_, thread) in self.threads {
+            // Panics were caught inside.
+            let _ = thread.join();
+        }
+        failure
+    }
+}
+
+/// What a caller in the same process may look at while the pipeline runs, and after.
+pub trait Watcher: Send + Sync {
+    /// A lane ended a round.
+    fn on_round(&self, round: &Round<'_>);
+}
+
+/// Nobody looks.
+pub struct Unwatched;
+
+impl Watcher for Unwatched {
+    fn on_round(&self, _round: &Round<'_>) {}
+}
+
+/// Runs the roles until somebody asks to stop or something fails.
+///
+/// # Errors
+/// The first failure of a worker, or what keeps them from starting.
+pub fn run(
+    config: &Config,
+    roles: Roles,
+    ids: TopicIds,
+    stop: &Stop,
+    watcher: Arc<dyn Watcher>,
+) -> Result<()> {
+    let setup = if roles.score { Some(Setup::load(config)?) } else { None };
+    let topics = Topics::connect(config, ids)?;
+    if ids == TopicIds::Broker {
+        setup::require(&topics.check()?)?;
+    }
+    let identity = topics.identity()?;
+    drop(topics);
+    let handle = metrics::install()?;
+    metrics::build_is(env!("CARGO_PKG_VERSION"));
+    metrics::config_is(config.digest());
+    let lanes = if roles.score { config.pipeline.lanes } else { 0 };
+    let health =
+        Health::new(Instant::now(), lanes, roles.archive, config.limits.stuck_after);
+    let health = Arc::new(health);
+    let runtime = runtime()?;
+    let listener = runtime.block_on(admin::bind(config.admin.listen))?;
+    let address = listener.local_addr().map_err(|e| Fatal::usage("admin.listen").because(e))?;
+    info!(%address, "admin server listens");
+    let (close, closed) = watch::channel(false);
+    let server = runtime.spawn(admin::serve(listener, health.clone(), handle, closed));
+
+    let mut workers = Workers::new();
+    if let Some(setup) = &setup {
+        info!(group = config.group(), lanes, "scoring with {}", setup.describe());
+        start_lanes(&mut workers, config, setup, &identity, ids, &health, stop, &watcher)?;
+    }
+    let result = workers.join(stop, config.limits.drain_timeout);
+    health.drain();
+    // The server ends when it is told, or when its channel is gone.
+    let _ = close.send(true);
+    let _ = runtime.block_on(server);
+    result
+}
+
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .map_err(|error| Fatal::new(Exit::Bug, "starting the http runtime").because(error))
+}
+
+#[allow(clippy::too_many_arguments, reason = "everything that threads are born with")]
+fn start_lanes(
+    workers: &mut Workers,
+    config: &Config,
+    setup: &Setup,
+    identity: &Identity,
+    ids: TopicIds,
+    health: &Arc<Health>,
+    stop: &Stop,
+    watcher: &Arc<dyn Watcher>,
+) -> Result<()> {
+    let package = &setup.package;
+    let stages = setup.stages()?;
+    metrics::model_is(&package.name, &package.version, package.model.digest, stages.provider());
+    drop(stages);
+    for lane in 0..config.pipeline.lanes {
+        let settings = setup.lane(config, identity, ids);
+        let (consumer, producer) = (config.consumer(lane), config.producer(lane));
+        let stages = setup.stages()?;
+        let mut observer = Eyes {
+            lane,
+            metrics: LaneMetrics::new(lane),
+            health: health.clone(),
+            refused: BTreeSet::new(),
+            watcher: watcher.clone(),
+        };
+        let stop = stop.clone();
+        workers.spawn(&format!("lane {lane}"), move || {
+            let result =
+                lane::run(settings, &consumer, producer, stages, &mut observer, &stop.0);
+            observer.health.lane(lane).stop();
+            result
+        });
+    }
+    Ok(())
+}
+
+/// Tells metrics and readiness of a lane what happens in it.
+struct Eyes {
+    lane: usize,
+    metrics: LaneMetrics,
+    health: Arc<Health>,
+    refused: BTreeSet<i32>,
+    watcher: Arc<dyn Watcher>,
+}
+
+impl Observer for Eyes {
+    fn on_change(&mut self, change: &Change) {
+        let part = self.health.lane(self.lane);
+        match change {
+            Change::Assigned { held } => {
+                self.metrics.rebalanced(Rebalance::Assigned);
+                self.metrics.holds(*held, self.refused.len());
+                part.set_assigned(*held);
+            }
+            Change::Revoked { held } => {
+                self.metrics.rebalanced(Rebalance::Revoked);
+                self.metrics.holds(*held, self.refused.len());
+                part.set_assigned(*held);
+            }
+            Change::Refused { partition, refusal } => {
+                self.refused.insert(*partition);
+                part.refuse(*partition, refusal.to_string());
+            }
+            Change::Cleared { partition } => {
+                self.refused.remove(partition);
+                part.clear(*partition);
+            }
+        }
+    }
+
+    fn on_round(&mut self, round: &Round<'_>) {
+        self.watcher.on_round(round);
+        let metrics = &self.metrics;
+        metrics.gathered(round.lineage.rows());
+        metrics.step(Step::Decide, round.deciding);
+        metrics.step(Step::Evidence, round.writing);
+        metrics.step(Step::Publish, round.publishing);
+        match round.fate {
+            Fate::Aborted => metrics.aborted(),
+            Fate::Unknown => metrics.unknown(),
+            Fate::Committed => metrics.committed(&round.committed()),
+        }
+        if round.fate == Fate::Committed {
+            metrics.unknown_fields(round.decided.unknown_fields());
+            for (reason, count) in round.reasons() {
+                metrics.rejected(reason, count);
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.health.lane(self.lane).tick(Instant::now());
+    }
+}
+
+impl Round<'_> {
+    fn committed(&self) -> Committed {
+        let micros = |from: i64| {
+            Duration::from_micros(u64::try_from(self.end_time - from).unwrap_or_default())
+        };
+        let counts = self.counts();
+        Committed {
+            scored: counts.scored,
+            rejected: counts.rejected,
+            gaps: counts.gaps,
+            event_to_commit: self.oldest_broker_time().map(micros),
+            poll_to_commit: micros(self.ingest_time),
+        }
+    }
+}
+
+/// Turns SIGTERM and SIGINT into a request to stop; the second one ends the process at once.
+///
+/// # Errors
+/// When the system has no signals to give.
+pub fn stop_on_signals(stop: &Stop) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = stop.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))?;
+    let (ready, is_ready) = mpsc::channel();
+    let body = move || {
+        runtime.block_on(async {
+            let terminate = signal(SignalKind::terminate());
+            let interrupt = signal(SignalKind::interrupt());
+            let (mut terminate, mut interrupt) = match (terminate, interrupt) {
+                (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+                (Err(error), _) | (_, Err(error)) => {
+                    let _ = ready.send(Err(error));
+                    return;
+                }
+            };
+            let _ = ready.send(Ok(()));
+            for again in [false, true] {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if again {
+                    warn!("asked to stop twice: leaving at once");
+                    std::process::exit(Exit::CheckFailed as i32);
+                }
+                info!("asked to stop");
+                stop.ask();
+            }
+        });
+    };
+    let thread = std::thread::Builder::new().name("signals".into()).spawn(body);
+    thread.map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))?;
+    is_ready
+        .recv()
+        .map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))?
+        .map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))
+}

@@ -1,0 +1,266 @@
+//! From the configuration to what lanes are made of: schema, package, library, stages.
+//!
+//! Everything that can be wrong without a broker is found here, before anything is connected; each
+//! error names the file and the key to mend.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray,
+};
+
+use crate::config::{self, Config};
+use crate::decode::{Decoder, Format, Settings as Decoding, UnknownFields};
+use crate::error::{Exit, Fatal, Result};
+use crate::evidence::Facts;
+use crate::features::{Definition, FeatureSet, FeatureType};
+use crate::infer::{Model, Provider, Runtime};
+use crate::lane;
+use crate::native::TopicIds;
+use crate::package::{FeatureKind, Package};
+use crate::schema::InputSchema;
+use crate::source::{Limits, Topics};
+use crate::stages::Stages;
+use crate::topics::Identity;
+
+/// How deep a JSON value may be nested where it is passed over.
+const JSON_DEPTH_MAX: usize = 64;
+/// How long a lane waits for a first record before it looks whether it is asked to stop.
+const IDLE_WAIT: std::time::Duration = std::time::Duration::from_millis(100);
+/// A record's own cost in a message, beside its value: headers, key, framing.
+const RECORD_OVERHEAD_BYTES: usize = 8 << 10;
+/// Rows that a model is tried with before it may decide.
+const SAMPLE_ROWS: usize = 96;
+
+/// What was loaded and checked once, for all lanes.
+pub struct Setup {
+    pub schema: InputSchema,
+    pub package: Package,
+    runtime: &'static Runtime,
+    providers: Vec<Provider>,
+    definitions: Vec<(Definition, FeatureType)>,
+    decoding: Decoding,
+    roles: (String, String),
+    admission: String,
+    provider: String,
+}
+
+impl Setup {
+    /// # Errors
+    /// When a file is missing or wrong, or the parts do not fit each other.
+    pub fn load(config: &Config) -> Result<Setup> {
+        let at = |key: &str| config.place(key);
+        let schema = InputSchema::load(&config.input.schema)
+            .map_err(|e| Fatal::usage(at("input.schema")).because(e))?;
+        let registry = registry(config)?;
+        let decoding = Decoding {
+            format: match config.input.format {
+                config::Format::Json => Format::Json,
+                config::Format::Avro => Format::Avro,
+                config::Format::AvroRegistry => Format::AvroRegistry,
+            },
+            unknown_fields: match config.input.unknown_fields {
+                config::UnknownFields::Ignore => UnknownFields::Ignore,
+                config::UnknownFields::Reject => UnknownFields::Reject,
+            },
+            max_bytes: config.input.max_bytes,
+            max_depth: JSON_DEPTH_MAX,
+            registry,
+        };
+        let package = Package::load(&config.model.package)
+            .map_err(|e| Fatal::new(e.exit, at("model.package")).because(e))?;
+        let runtime = Runtime::load(config.model.runtime.as_deref())?;
+        let providers = config.model.providers.iter().map(|provider| match provider {
+            config::Provider::Cpu => Provider::Cpu,
+            config::Provider::Cuda => Provider::Cuda,
+            config::Provider::TensorRt => Provider::TensorRt,
+        });
+        let mut setup = Setup {
+            definitions: package.features.iter().map(definition).collect(),
+            schema,
+            package,
+            runtime,
+            providers: providers.collect(),
+            decoding,
+            roles: (config.input.event_id.clone(), config.input.event_time.clone()),
+            admission: String::new(),
+            provider: String::new(),
+        };
+        setup.features()?;
+        let mut model = setup.model()?;
+        setup.provider = model.provider().to_owned();
+        setup.admission = model.probe(&sample(&setup.definitions))?.to_string();
+        setup.stages()?;
+        Ok(setup)
+    }
+
+    fn features(&self) -> Result<FeatureSet> {
+        FeatureSet::compile(&self.definitions, self.schema.arrow()).map_err(|errors| {
+            let place = self.package.manifest_path();
+            let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Fatal::usage(format!("{}: {}", place.display(), list.join("\n")))
+        })
+    }
+
+    fn model(&self) -> Result<Model> {
+        Model::open(&self.package, self.runtime, &self.providers)
+    }
+
+    /// A new set of stages; each lane has its own.
+    ///
+    /// # Errors
+    /// As [`Setup::load`], which has tried it once.
+    pub fn stages(&self) -> Result<Stages> {
+        let decoder = Decoder::new(&self.schema, self.decoding.clone())
+            .map_err(|e| Fatal::usage("input.schemas").because(e))?;
+        let (event_id, event_time) = &self.roles;
+        Stages::new(
+            &self.schema,
+            (event_id, event_time),
+            decoder,
+            self.features()?,
+            self.model()?,
+            self.package.policy.clone(),
+        )
+    }
+
+    /// What evidence says of these stages.
+    #[must_use]
+    pub fn facts(&self, config: &Config, identity: &Identity) -> Facts {
+        Facts {
+            cluster_id: identity.cluster_id.clone(),
+            input_topic: config.input.topic.clone(),
+            input_topic_id: identity.input_topic_id.clone(),
+            input_schema: self.schema.digest().to_string(),
+            event_id: format!("event_{}", self.roles.0),
+            model_name: self.package.name.clone(),
+            model_version: self.package.version.clone(),
+            model_sha256: self.package.model.digest.to_string(),
+            package_sha256: self.package.digest().to_string(),
+            policy_version: self.package.policy.version().to_owned(),
+            runtime: format!("onnxruntime {}", self.runtime.version()),
+            provider: self.provider.clone(),
+            chunk_rows: u32::try_from(self.package.chunk_rows).unwrap_or(u32::MAX),
+            admission: self.admission.clone(),
+            config_sha256: config.digest().to_string(),
+        }
+    }
+
+    /// What lanes are told.
+    #[must_use]
+    pub fn lane(&self, config: &Config, identity: &Identity, ids: TopicIds) -> lane::Settings {
+        let output = &config.output;
+        lane::Settings {
+            group: config.group().to_owned(),
+            topics: Topics {
+                input: config.input.topic.clone(),
+                twins: vec![output.scored.clone(), output.evidence.clone()],
+                ids,
+            },
+            scored: output.scored.clone(),
+            evidence: output.evidence.clone(),
+            dead_letter: output.dead_letter.clone(),
+            limits: Limits {
+                rows_max: config.batch.max_rows,
+                bytes_max: config.batch.max_bytes,
+                wait: IDLE_WAIT,
+                linger: config.batch.linger,
+            },
+            value_bytes_max: output.message_bytes_max
+                - output.header_bytes_max
+                - RECORD_OVERHEAD_BYTES,
+            headers: output.headers.clone(),
+            header_bytes_max: output.header_bytes_max,
+            transaction_timeout: config.limits.transaction_timeout,
+            facts: self.facts(config, identity),
+            schema: self.schema.clone(),
+        }
+    }
+
+    /// One line for people and logs.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!(
+            "model {} (sha256 {:.12}) on onnxruntime {} {}, {}",
+            self.package.title(),
+            self.package.model.digest.to_string(),
+            self.runtime.version(),
+            self.provider,
+            self.admission
+        )
+    }
+}
+
+fn registry(config: &Config) -> Result<Vec<(u32, InputSchema)>> {
+    let load = |(id, path): (&u32, &PathBuf)| {
+        InputSchema::load(path)
+            .map(|schema| (*id, schema))
+            .map_err(|e| Fatal::usage(config.place(&format!("input.schemas.{id}"))).because(e))
+    };
+    config.input.schemas.iter().map(load).collect()
+}
+
+fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType) {
+    let kind = match feature.kind {
+        FeatureKind::Float32 => FeatureType::Float32,
+        FeatureKind::Float64 => FeatureType::Float64,
+        FeatureKind::Int64 => FeatureType::Int64,
+        FeatureKind::Utf8 => FeatureType::Utf8,
+        FeatureKind::Boolean => FeatureType::Boolean,
+    };
+    let definition = Definition {
+        name: feature.name.clone(),
+        sql: feature.sql.clone(),
+        impute: feature.impute,
+    };
+    (definition, kind)
+}
+
+/// Rows to try a model with: numbers of all sizes, and gaps where there may be some. What matters is
+/// only that the rows differ, because the probe asks whether bits depend on a row's neighbours.
+fn sample(definitions: &[(Definition, FeatureType)]) -> Vec<ArrayRef> {
+    let number = |feature: usize, row: usize| {
+        let step = (row * 7 + feature * 13) % 23;
+        let size = libm::pow(10.0, (step % 7) as f64 - 2.0);
+        if step % 2 == 0 { size } else { -size + step as f64 }
+    };
+    let column = |(feature, (definition, kind)): (usize, &(Definition, FeatureType))| -> ArrayRef {
+        let rows = 0..SAMPLE_ROWS;
+        let is_missing =
+            |row: usize| definition.impute.is_none() && (row + feature).is_multiple_of(11);
+        let numbers = rows.clone().map(|row| (!is_missing(row)).then(|| number(feature, row)));
+        match kind {
+            FeatureType::Float32 => {
+                Arc::new(numbers.map(|n| n.map(|n| n as f32)).collect::<Float32Array>())
+            }
+            FeatureType::Float64 => Arc::new(numbers.collect::<Float64Array>()),
+            FeatureType::Int64 => {
+                Arc::new(Int64Array::from_iter_values(rows.map(|row| number(feature, row) as i64)))
+            }
+            FeatureType::Boolean => {
+                Arc::new(rows.map(|row| Some(row % 2 == 0)).collect::<BooleanArray>())
+            }
+            FeatureType::Utf8 => {
+                let texts = rows.map(|row| format!("text {}", row % 5));
+                Arc::new(StringArray::from_iter_values(texts))
+            }
+        }
+    };
+    definitions.iter().enumerate().map(column).collect()
+}
+
+/// Refuses a set-up in which something is not well, with everything that must be mended.
+///
+/// # Errors
+/// When a finding has a fix.
+pub fn require(findings: &[crate::topics::rules::Finding]) -> Result<()> {
+    let fixes: Vec<String> = findings
+        .iter()
+        .filter_map(|finding| Some(format!("  {}: {}", finding.what, finding.fix.as_ref()?)))
+        .collect();
+    if fixes.is_empty() {
+        return Ok(());
+    }
+    Err(Fatal::new(Exit::Usage, format!("the topics are not fit:\n{}", fixes.join("\n"))))
+}
