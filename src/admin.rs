@@ -401,15 +401,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_never_finishes_does_not_hold_up_the_end() {
+    async fn a_client_that_does_not_read_does_not_hold_up_the_end() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let health = Arc::new(health(Instant::now()));
+        let more_than_a_socket_buffers = "x".repeat(32 << 20);
+        health.lane(0).refuse(0, more_than_a_socket_buffers);
         let server = serve(listener, health, metrics::Handle::default(), stopped);
         let client = async {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(b"GET /livez HTT").await.unwrap();
+            stream
+                .write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")
+                .await
+                .unwrap();
+            stream.read_u8().await.unwrap();
             drop(stop);
             stream
         };
