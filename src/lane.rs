@@ -105,10 +105,14 @@ impl Round<'_> {
     /// The broker's time of the oldest record, µs since the epoch.
     #[must_use]
     pub fn oldest_broker_time(&self) -> Option<i64> {
-        let times = self.lineage.origins().iter().filter_map(|origin| match origin {
-            Origin::Record { broker_time, .. } => *broker_time,
-            Origin::Gap(_) => None,
-        });
+        let times = self
+            .lineage
+            .origins()
+            .iter()
+            .filter_map(|origin| match origin {
+                Origin::Record { broker_time, .. } => *broker_time,
+                Origin::Gap(_) => None,
+            });
         times.min()
     }
 }

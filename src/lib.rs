@@ -29,6 +29,7 @@ pub mod archive;
 pub mod topics;
 pub mod setup;
 pub mod pipeline;
+pub mod check;
 pub mod metrics;
 pub mod admin;
 pub mod logging;

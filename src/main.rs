@@ -1,1 +1,184 @@
-fn main() {}
+//! The command line: parses it, calls the library, turns the end into an exit code.
+
+use std::io::stdout;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use probity::config::{self, Config};
+use probity::error::{Exit, Fatal, Result};
+use probity::native::TopicIds;
+use probity::pipeline::{self, Roles, Stop, Unwatched};
+use probity::record::NextOffset;
+use probity::topics::{From, Topics};
+use probity::{check, logging};
+
+/// Streaming risk scoring whose every decision can be proven.
+///
+/// Reads payment events from Kafka, scores them with an ONNX model, publishes the scores, and keeps
+/// immutable Parquet evidence of every decision.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// The configuration; without it, the defaults
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one key, over file and environment
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Look at brokers, topics, schema, model, archive and provider, each with the fix
+    Check,
+    /// Score events and archive the evidence until asked to stop
+    Run(Run),
+    /// Create and check the topics, and say where scoring begins
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Show what is in force
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Args)]
+struct Run {
+    /// What this process does
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "score,archive"
+    )]
+    roles: Vec<Role>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// From the input to scores and evidence
+    Score,
+    /// From the evidence to the archive
+    Archive,
+}
+
+#[derive(Subcommand)]
+enum TopicsCommand {
+    /// Create what is missing, and commit the first offsets
+    Create {
+        /// Where scoring begins: an act, never a default
+        #[arg(long, value_parser = parse_start)]
+        start: From,
+        /// Also create the input topic, with so many partitions
+        #[arg(long, value_name = "N")]
+        partitions: Option<i32>,
+        /// Replicas of what is created
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        replicas: i32,
+    },
+    /// Check what must hold of the topics, each with the fix
+    Check,
+    /// The operator's word: go on with partitions that are refused
+    Accept {
+        /// Which partitions
+        #[arg(long = "partition", required = true, value_name = "P")]
+        partitions: Vec<i32>,
+        /// Where to go on: earliest, latest, evidence (where it ends), or an offset
+        #[arg(long, value_parser = parse_from, default_value = "evidence")]
+        from: From,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print every key with its value, secrets redacted
+    Show,
+}
+
+fn parse_start(text: &str) -> Result<From, String> {
+    match parse_from(text)? {
+        From::Evidence => Err("there is no evidence before the start".to_owned()),
+        from => Ok(from),
+    }
+}
+
+fn parse_from(text: &str) -> Result<From, String> {
+    match text {
+        "earliest" => Ok(From::Earliest),
+        "latest" => Ok(From::Latest),
+        "evidence" => Ok(From::Evidence),
+        number => number
+            .parse()
+            .ok()
+            .filter(|offset| *offset >= 0)
+            .map(|offset| From::At(NextOffset(offset)))
+            .ok_or_else(|| "say earliest, latest or an offset".to_owned()),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::from(Exit::Done as u8),
+        Err(fatal) => {
+            eprintln!("probity: {fatal}");
+            ExitCode::from(fatal.exit as u8)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let config = Config::load(cli.config.as_deref(), &cli.sets, &config::environment())?;
+    let filter = std::env::var(logging::FILTER_VARIABLE).ok();
+    logging::init(&config.log, filter.as_deref())?;
+    match &cli.command {
+        Command::Check => check::run(&config, &mut stdout().lock()),
+        Command::Run(arguments) => {
+            let roles = Roles {
+                score: arguments.roles.contains(&Role::Score),
+                archive: arguments.roles.contains(&Role::Archive),
+            };
+            let stop = Stop::default();
+            pipeline::stop_on_signals(&stop)?;
+            pipeline::run(&config, roles, TopicIds::Broker, &stop, Arc::new(Unwatched))
+        }
+        Command::Topics(command) => topics(&config, command),
+        Command::Config(ConfigCommand::Show) => {
+            print!("{config}");
+            Ok(())
+        }
+    }
+}
+
+fn topics(config: &Config, command: &TopicsCommand) -> Result<()> {
+    let topics = Topics::connect(config, TopicIds::Broker)?;
+    let done = match command {
+        TopicsCommand::Create {
+            start,
+            partitions,
+            replicas,
+        } => topics.create(*partitions, *replicas, *start)?,
+        TopicsCommand::Accept { partitions, from } => topics.accept(partitions, *from)?,
+        TopicsCommand::Check => {
+            let findings = topics.check()?;
+            let failed = findings.iter().filter(|finding| !finding.is_well()).count();
+            for finding in findings {
+                match finding.fix {
+                    None => println!("✔ {}", finding.what),
+                    Some(fix) => println!("✘ {}\n    {fix}", finding.what),
+                }
+            }
+            if failed > 0 {
+                let message = format!("{failed} things must be mended first");
+                return Err(Fatal::new(Exit::CheckFailed, message));
+            }
+            return Ok(());
+        }
+    };
+    done.iter().for_each(|sentence| println!("{sentence}"));
+    Ok(())
+}

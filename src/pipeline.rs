@@ -4,9 +4,9 @@
 //! and object stores. A worker that ends early stops all others: half a pipeline is not a pipeline.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,11 @@ struct Workers {
 impl Workers {
     fn new() -> Workers {
         let (report, ended) = mpsc::channel();
-        Workers { threads: Vec::new(), ended, report }
+        Workers {
+            threads: Vec::new(),
+            ended,
+            report,
+        }
     }
 
     fn spawn(&mut self, name: &str, work: impl FnOnce() -> Result<()> + Send + 'static) {
@@ -69,13 +73,24 @@ impl Workers {
         let body = move || {
             let work = std::panic::AssertUnwindSafe(work);
             let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
-                Err(Fatal::new(Exit::Bug, format!("{owner} panicked; see the log above")))
+                Err(Fatal::new(
+                    Exit::Bug,
+                    format!("{owner} panicked; see the log above"),
+                ))
             });
             // Nobody listens only when the process is ending already.
-            let _ = report.send(Ended { name: owner, result });
+            let _ = report.send(Ended {
+                name: owner,
+                result,
+            });
         };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-        self.threads.push((name.to_owned(), thread.expect("the system has a thread to spare")));
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body);
+        self.threads.push((
+            name.to_owned(),
+            thread.expect("the system has a thread to spare"),
+        ));
     }
 
     /// Waits until all have ended; asks the others to stop as soon as one ends. Returns the first
@@ -145,7 +160,11 @@ pub fn run(
     stop: &Stop,
     watcher: Arc<dyn Watcher>,
 ) -> Result<()> {
-    let setup = if roles.score { Some(Setup::load(config)?) } else { None };
+    let setup = if roles.score {
+        Some(Setup::load(config)?)
+    } else {
+        None
+    };
     let topics = Topics::connect(config, ids)?;
     if ids == TopicIds::Broker {
         setup::require(&topics.check()?)?;
@@ -155,21 +174,45 @@ pub fn run(
     let handle = metrics::install()?;
     metrics::build_is(env!("CARGO_PKG_VERSION"));
     metrics::config_is(config.digest());
-    let lanes = if roles.score { config.pipeline.lanes } else { 0 };
-    let health =
-        Health::new(Instant::now(), lanes, roles.archive, config.limits.stuck_after);
+    let lanes = if roles.score {
+        config.pipeline.lanes
+    } else {
+        0
+    };
+    let health = Health::new(
+        Instant::now(),
+        lanes,
+        roles.archive,
+        config.limits.stuck_after,
+    );
     let health = Arc::new(health);
     let runtime = runtime()?;
     let listener = runtime.block_on(admin::bind(config.admin.listen))?;
-    let address = listener.local_addr().map_err(|e| Fatal::usage("admin.listen").because(e))?;
+    let address = listener
+        .local_addr()
+        .map_err(|e| Fatal::usage("admin.listen").because(e))?;
     info!(%address, "admin server listens");
     let (close, closed) = watch::channel(false);
     let server = runtime.spawn(admin::serve(listener, health.clone(), handle, closed));
 
     let mut workers = Workers::new();
     if let Some(setup) = &setup {
-        info!(group = config.group(), lanes, "scoring with {}", setup.describe());
-        start_lanes(&mut workers, config, setup, &identity, ids, &health, stop, &watcher)?;
+        info!(
+            group = config.group(),
+            lanes,
+            "scoring with {}",
+            setup.describe()
+        );
+        start_lanes(
+            &mut workers,
+            config,
+            setup,
+            &identity,
+            ids,
+            &health,
+            stop,
+            &watcher,
+        )?;
     }
     let result = workers.join(stop, config.limits.drain_timeout);
     health.drain();
@@ -188,7 +231,10 @@ fn runtime() -> Result<Runtime> {
         .map_err(|error| Fatal::new(Exit::Bug, "starting the http runtime").because(error))
 }
 
-#[allow(clippy::too_many_arguments, reason = "everything that threads are born with")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "everything that threads are born with"
+)]
 fn start_lanes(
     workers: &mut Workers,
     config: &Config,
@@ -201,7 +247,12 @@ fn start_lanes(
 ) -> Result<()> {
     let package = &setup.package;
     let stages = setup.stages()?;
-    metrics::model_is(&package.name, &package.version, package.model.digest, stages.provider());
+    metrics::model_is(
+        &package.name,
+        &package.version,
+        package.model.digest,
+        stages.provider(),
+    );
     drop(stages);
     for lane in 0..config.pipeline.lanes {
         let settings = setup.lane(config, identity, ids);
@@ -216,8 +267,14 @@ fn start_lanes(
         };
         let stop = stop.clone();
         workers.spawn(&format!("lane {lane}"), move || {
-            let result =
-                lane::run(settings, &consumer, producer, stages, &mut observer, &stop.0);
+            let result = lane::run(
+                settings,
+                &consumer,
+                producer,
+                stages,
+                &mut observer,
+                &stop.0,
+            );
             observer.health.lane(lane).stop();
             result
         });
@@ -338,7 +395,9 @@ pub fn stop_on_signals(stop: &Stop) -> Result<()> {
             }
         });
     };
-    let thread = std::thread::Builder::new().name("signals".into()).spawn(body);
+    let thread = std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(body);
     thread.map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))?;
     is_ready
         .recv()

@@ -6,9 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray,
-};
+use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray};
 
 use crate::config::{self, Config};
 use crate::decode::{Decoder, Format, Settings as Decoding, UnknownFields};
@@ -71,11 +69,15 @@ impl Setup {
         let package = Package::load(&config.model.package)
             .map_err(|e| Fatal::new(e.exit, at("model.package")).because(e))?;
         let runtime = Runtime::load(config.model.runtime.as_deref())?;
-        let providers = config.model.providers.iter().map(|provider| match provider {
-            config::Provider::Cpu => Provider::Cpu,
-            config::Provider::Cuda => Provider::Cuda,
-            config::Provider::TensorRt => Provider::TensorRt,
-        });
+        let providers = config
+            .model
+            .providers
+            .iter()
+            .map(|provider| match provider {
+                config::Provider::Cpu => Provider::Cpu,
+                config::Provider::Cuda => Provider::Cuda,
+                config::Provider::TensorRt => Provider::TensorRt,
+            });
         let mut setup = Setup {
             definitions: package.features.iter().map(definition).collect(),
             schema,
@@ -83,7 +85,10 @@ impl Setup {
             runtime,
             providers: providers.collect(),
             decoding,
-            roles: (config.input.event_id.clone(), config.input.event_time.clone()),
+            roles: (
+                config.input.event_id.clone(),
+                config.input.event_time.clone(),
+            ),
             admission: String::new(),
             provider: String::new(),
         };
@@ -223,21 +228,29 @@ fn sample(definitions: &[(Definition, FeatureType)]) -> Vec<ArrayRef> {
     let number = |feature: usize, row: usize| {
         let step = (row * 7 + feature * 13) % 23;
         let size = libm::pow(10.0, (step % 7) as f64 - 2.0);
-        if step % 2 == 0 { size } else { -size + step as f64 }
+        if step % 2 == 0 {
+            size
+        } else {
+            -size + step as f64
+        }
     };
     let column = |(feature, (definition, kind)): (usize, &(Definition, FeatureType))| -> ArrayRef {
         let rows = 0..SAMPLE_ROWS;
         let is_missing =
             |row: usize| definition.impute.is_none() && (row + feature).is_multiple_of(11);
-        let numbers = rows.clone().map(|row| (!is_missing(row)).then(|| number(feature, row)));
+        let numbers = rows
+            .clone()
+            .map(|row| (!is_missing(row)).then(|| number(feature, row)));
         match kind {
-            FeatureType::Float32 => {
-                Arc::new(numbers.map(|n| n.map(|n| n as f32)).collect::<Float32Array>())
-            }
+            FeatureType::Float32 => Arc::new(
+                numbers
+                    .map(|n| n.map(|n| n as f32))
+                    .collect::<Float32Array>(),
+            ),
             FeatureType::Float64 => Arc::new(numbers.collect::<Float64Array>()),
-            FeatureType::Int64 => {
-                Arc::new(Int64Array::from_iter_values(rows.map(|row| number(feature, row) as i64)))
-            }
+            FeatureType::Int64 => Arc::new(Int64Array::from_iter_values(
+                rows.map(|row| number(feature, row) as i64),
+            )),
             FeatureType::Boolean => {
                 Arc::new(rows.map(|row| Some(row % 2 == 0)).collect::<BooleanArray>())
             }
@@ -262,5 +275,8 @@ pub fn require(findings: &[crate::topics::rules::Finding]) -> Result<()> {
     if fixes.is_empty() {
         return Ok(());
     }
-    Err(Fatal::new(Exit::Usage, format!("the topics are not fit:\n{}", fixes.join("\n"))))
+    Err(Fatal::new(
+        Exit::Usage,
+        format!("the topics are not fit:\n{}", fixes.join("\n")),
+    ))
 }
