@@ -42,11 +42,9 @@ impl fmt::Display for ExprError {
         write!(f, "{}: {}", self.subject, self.message)?;
         if let Some(place) = self.place {
             let line = self.sql.split('\n').nth(place.line - 1).unwrap_or("");
-            // A tab would move the caret away from its word.
-            let line = line.trim_end().replace('\t', " ");
+            let (line, indent, length) = window(line.trim_end(), place.column - 1, place.length);
             let margin = place.line.to_string();
-            let indent = " ".repeat(place.column - 1);
-            let caret = "^".repeat(place.length);
+            let (indent, caret) = (" ".repeat(indent), "^".repeat(length));
             write!(f, "\n  {margin} | {line}")?;
             write!(
                 f,
@@ -63,6 +61,26 @@ impl fmt::Display for ExprError {
 }
 
 impl std::error::Error for ExprError {}
+
+/// As much of `line` as is read at a glance, around the word after `before` characters; with the
+/// characters before the word and the length of it in what is shown.
+fn window(line: &str, before: usize, length: usize) -> (String, usize, usize) {
+    const WIDTH: usize = 120;
+    // A tab would move the caret away from its word.
+    let shown = |letter| if letter == '\t' { ' ' } else { letter };
+    let letters: Vec<char> = line.chars().map(shown).collect();
+    if letters.len() <= WIDTH {
+        return (letters.into_iter().collect(), before, length);
+    }
+    let start = before.saturating_sub(WIDTH / 2).min(letters.len() - WIDTH);
+    let end = start + WIDTH;
+    let mut text = String::new();
+    text.push_str(if start > 0 { "…" } else { "" });
+    text.extend(&letters[start..end]);
+    text.push_str(if end < letters.len() { "…" } else { "" });
+    let indent = before - start + usize::from(start > 0);
+    (text, indent, length.min(end - before.min(end - 1)))
+}
 
 /// What a check found wrong, before it is known whose expression it is.
 #[derive(Debug)]

@@ -200,7 +200,7 @@ impl Feature {
         if let Some(value) = definition.impute
             && !can_impute(feature_type, value)
         {
-            let message = format!("impute = {value} is no value of type {feature_type:?}");
+            let message = format!("impute = {value:?} is no value of type {feature_type:?}");
             return Err(refused(definition, &message));
         }
         let name = definition.name.clone();
@@ -252,11 +252,19 @@ fn for_model(node: Node, feature_type: FeatureType) -> Result<Node, Fault> {
         FeatureType::Boolean => node.coerce(Type::Boolean),
     });
     fits.ok_or_else(|| {
-        let message = format!(
+        let wanted = format!(
             "the model wants {feature_type:?} here, and this is {}",
             found.noun()
         );
-        Fault::whole(message)
+        let fault = Fault::whole(wanted);
+        match (feature_type, found) {
+            (FeatureType::Int64, Type::Double) => fault.hint("write CAST(… AS BIGINT)"),
+            (FeatureType::Utf8, Type::Integer | Type::Boolean) => {
+                fault.hint("write CAST(… AS VARCHAR)")
+            }
+            (_, Type::Timestamp) => fault.hint("EXTRACT(HOUR FROM …) and its kin give numbers"),
+            _ => fault,
+        }
     })
 }
 

@@ -40,3 +40,134 @@ fn errors_point_at_the_word() {
     );
     assert!(found.len() > 60, "the whole list was read");
 }
+
+#[test]
+fn errors_know_the_line_the_column_and_the_byte() {
+    let sql = "'é' = s AND\n  i +\n\tq > 0";
+    let error = error(sql);
+    assert_eq!(
+        error.place,
+        Some(Place {
+            line: 3,
+            column: 2,
+            offset: 20,
+            length: 1
+        })
+    );
+    assert!(sql[20..].starts_with("q > 0"));
+    assert!(
+        error.to_string().contains("\n  3 |  q > 0\n    |  ^\n"),
+        "{error}"
+    );
+}
+
+#[test]
+fn of_a_long_line_the_error_shows_the_words_around() {
+    let sql = format!("LEAST({}q{})", "i, ".repeat(90), ", i".repeat(90));
+    let text = error(&sql).to_string();
+    let [_, line, caret, _] = text.lines().collect::<Vec<_>>()[..] else {
+        panic!("{text}")
+    };
+    assert!(line.starts_with("  1 | …") && line.ends_with('…') && line.chars().count() < 130);
+    let under = line
+        .chars()
+        .nth(caret.chars().position(|c| c == '^').unwrap());
+    assert_eq!(under, Some('q'), "{text}");
+}
+
+#[test]
+fn nothing_is_no_expression() {
+    for sql in ["", "  ", "\n-- only a comment\n", "/* this too */"] {
+        assert_eq!(error(sql).message, "the expression is empty", "{sql:?}");
+    }
+}
+
+#[test]
+fn every_wrong_feature_is_reported_at_once() {
+    let definitions = [
+        feature("unknown", "q", FeatureType::Float32),
+        feature("fine", "i", FeatureType::Float32),
+        feature("fine", "j", FeatureType::Float32),
+        feature("text", "s", FeatureType::Float32),
+        feature("number", "1", FeatureType::Utf8),
+        feature("double", "x", FeatureType::Int64),
+        feature("time", "at", FeatureType::Float64),
+        impute("half", "i", FeatureType::Int64, Some(0.5)),
+        impute("huge", "x", FeatureType::Float32, Some(1e39)),
+        impute("nan", "x", FeatureType::Float64, Some(f64::NAN)),
+        impute("word", "s", FeatureType::Utf8, Some(0.0)),
+        impute("flag", "yes", FeatureType::Boolean, Some(0.0)),
+    ];
+    let errors = FeatureSet::compile(&definitions, &schema()).unwrap_err();
+    let first_lines: Vec<String> = errors
+        .iter()
+        .map(|e| e.to_string().lines().next().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        first_lines,
+        [
+            "feature `unknown`: there is no column `q`",
+            "feature `fine`: another feature has this name",
+            "feature `text`: the model wants Float32 here, and this is text",
+            "feature `number`: the model wants Utf8 here, and this is an integer",
+            "feature `double`: the model wants Int64 here, and this is a double",
+            "feature `time`: the model wants Float64 here, and this is a timestamp",
+            "feature `half`: impute = 0.5 is no value of type Int64",
+            "feature `huge`: impute = 1e39 is no value of type Float32",
+            "feature `nan`: impute = NaN is no value of type Float64",
+            "feature `word`: impute = 0.0 is no value of type Utf8",
+            "feature `flag`: impute = 0.0 is no value of type Boolean",
+        ]
+    );
+    assert_eq!(errors[4].hint.as_deref(), Some("write CAST(… AS BIGINT)"));
+}
+
+#[test]
+fn a_condition_is_boolean() {
+    let error = Condition::compile("i + 1", &schema()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "condition: a condition is a boolean, and this is an integer\n  1 | i + 1\n    | ^^^^^"
+    );
+}
+
+/// On a stack of the size that threads have, in a build without optimisation.
+#[test]
+fn deep_and_long_expressions_are_errors() {
+    let nested =
+        |depth, open: &str, close: &str| format!("{}i{}", open.repeat(depth), close.repeat(depth));
+    let forms = [
+        ("parentheses", nested(10_000, "(", ")")),
+        ("a few parentheses", nested(60, "(", ")")),
+        ("calls", nested(300, "ABS(", ")")),
+        ("minus", nested(5_000, "- ", "")),
+        ("long sum", nested(499, "i + ", "")),
+        ("longer sum", nested(5_000, "i + ", "")),
+        ("is null", nested(400, "", " IS NULL")),
+        ("text", format!("'{}'", "x".repeat(20_000))),
+        ("spaces", format!("i{}", " ".repeat(1 << 20))),
+    ];
+    for (name, sql) in forms {
+        let text = error(&sql).to_string();
+        let known = ["nested", "words", "longer than"]
+            .iter()
+            .any(|word| text.contains(word));
+        assert!(known, "{name}: {text}");
+    }
+    // Here the parser takes the word for a column and stops; what it says is less clear.
+    for sql in [
+        nested(900, "NOT ", ""),
+        nested(200, "CASE WHEN yes THEN ", " END"),
+    ] {
+        error(&sql);
+    }
+    for (name, sql) in [
+        ("parentheses", nested(30, "(", ")")),
+        ("case", nested(20, "CASE WHEN yes THEN ", " END")),
+        ("sum", nested(90, "i + ", "")),
+        ("list", format!("i IN ({})", vec!["1"; 480].join(", "))),
+    ] {
+        let set = FeatureSet::compile(&[feature(name, &sql, FeatureType::Float32)], &schema());
+        assert!(set.is_ok(), "{name}");
+    }
+}
