@@ -169,15 +169,15 @@ impl Contract<'_> {
         }
     }
 
-    /// The first dimension must be free, or just the chunk.
+    /// The first dimension must be free, or just the one chunk.
     fn rows(&self, outlet: &Outlet, rows: i64) -> Result<()> {
-        if fits(rows, self.package.chunk_rows) {
+        let sizes = &self.package.chunk_rows;
+        if sizes.iter().all(|size| fits(rows, *size)) {
             return Ok(());
         }
         Err(self.refuse(format!(
-            "`model.chunk_rows` is {}, but the model has {} with just {rows} rows; write chunk_rows = {rows}, or export \
-             the model with a free first dimension",
-            self.package.chunk_rows,
+            "`model.chunk_rows` is {sizes:?}, but the model has {} with just {rows} rows; write \
+             chunk_rows = {rows}, or export the model with a free first dimension",
             describe(outlet)
         )))
     }

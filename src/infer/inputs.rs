@@ -1,6 +1,6 @@
 //! From columns of features to the tensors of one chunk.
 //!
-//! The buffers are allocated once per model. A short chunk is padded with its first row, whose values the
+//! The buffers are allocated once per model. A chunk that is not full is padded with its first row, whose values the
 //! model accepts if it accepts the chunk. Null and every NaN become one NaN, so that the model's input has one
 //! form, whatever arithmetic the NaN came from.
 
@@ -16,7 +16,7 @@ use crate::package::{FeatureKind, FeatureSpec};
 const NAN_32: f32 = f32::from_bits(0x7fc0_0000);
 const NAN_64: f64 = f64::from_bits(0x7ff8_0000_0000_0000);
 
-/// The inputs of one chunk.
+/// The inputs of one chunk, in buffers that hold the largest.
 #[derive(Clone)]
 pub(super) struct Chunk {
     rows: usize,
@@ -57,29 +57,21 @@ impl Chunk {
         Chunk { rows, tensors }
     }
 
-    /// Takes these rows of the columns, at least one and at most the chunk's.
-    pub fn fill(&mut self, columns: &[ArrayRef], rows: Range<usize>) {
+    /// Becomes a chunk of `size` rows: these of the columns, at least one, and the first of them again and again.
+    pub fn fill(&mut self, columns: &[ArrayRef], rows: Range<usize>, size: usize) {
         assert!(
-            (1..=self.rows).contains(&rows.len()),
-            "a chunk takes 1 to {} rows, not {}",
-            self.rows,
+            (1..=size).contains(&rows.len()),
+            "a chunk of {size} rows takes {} rows",
             rows.len()
         );
+        self.rows = size;
         match &mut self.tensors {
             Tensors::Matrix { width, values } => {
-                for (feature, column) in columns.iter().enumerate() {
-                    let slots = values[feature..].iter_mut().step_by(*width);
-                    fill(
-                        slots,
-                        column.as_primitive::<Float32Type>(),
-                        &rows,
-                        canonical_32,
-                    );
-                }
+                fill_matrix(&mut values[..size * *width], *width, columns, rows)
             }
             Tensors::Columns(inputs) => {
                 for (feature, column) in inputs {
-                    column.fill(&columns[*feature], &rows);
+                    column.fill(&columns[*feature], rows.clone(), size);
                 }
             }
         }
@@ -91,14 +83,37 @@ impl Chunk {
     /// If a text holds a zero byte, which ONNX Runtime cannot take.
     pub fn values(&self) -> ort::Result<Vec<SessionInputValue<'_>>> {
         match &self.tensors {
-            Tensors::Matrix { width, values } => Ok(vec![
-                TensorRef::from_array_view(([self.rows, *width], values.as_slice()))?.into(),
-            ]),
+            Tensors::Matrix { width, values } => {
+                let values = &values[..self.rows * width];
+                Ok(vec![
+                    TensorRef::from_array_view(([self.rows, *width], values))?.into(),
+                ])
+            }
             Tensors::Columns(inputs) => inputs
                 .iter()
                 .map(|(_, column)| column.value(self.rows))
                 .collect(),
         }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+fn fill_matrix(values: &mut [f32], width: usize, columns: &[ArrayRef], rows: Range<usize>) {
+    for (feature, column) in columns.iter().enumerate() {
+        let slots = values[feature..].iter_mut().step_by(width);
+        fill(
+            slots,
+            column.as_primitive::<Float32Type>(),
+            rows.clone(),
+            canonical_32,
+        );
+    }
+    let (first, others) = values.split_at_mut(width);
+    for other in others.chunks_exact_mut(width).skip(rows.len() - 1) {
+        other.copy_from_slice(first);
     }
 }
 
@@ -113,40 +128,54 @@ impl Column {
         }
     }
 
-    fn fill(&mut self, column: &ArrayRef, rows: &Range<usize>) {
+    fn fill(&mut self, column: &ArrayRef, rows: Range<usize>, size: usize) {
+        let padding = rows.len()..size;
         match self {
-            Column::Float32(values) => fill(
-                values.iter_mut(),
-                column.as_primitive::<Float32Type>(),
-                rows,
-                canonical_32,
-            ),
-            Column::Float64(values) => fill(
-                values.iter_mut(),
-                column.as_primitive::<Float64Type>(),
-                rows,
-                canonical_64,
-            ),
-            Column::Int64(values) => fill(
-                values.iter_mut(),
-                column.as_primitive::<Int64Type>(),
-                rows,
-                present,
-            ),
+            Column::Float32(values) => {
+                fill(
+                    values.iter_mut(),
+                    column.as_primitive::<Float32Type>(),
+                    rows,
+                    canonical_32,
+                );
+                repeat_first(&mut values[..], padding);
+            }
+            Column::Float64(values) => {
+                fill(
+                    values.iter_mut(),
+                    column.as_primitive::<Float64Type>(),
+                    rows,
+                    canonical_64,
+                );
+                repeat_first(&mut values[..], padding);
+            }
+            Column::Int64(values) => {
+                fill(
+                    values.iter_mut(),
+                    column.as_primitive::<Int64Type>(),
+                    rows,
+                    present,
+                );
+                repeat_first(&mut values[..], padding);
+            }
             Column::Boolean(values) => {
                 let column = column.as_boolean();
-                for (value, row) in values.iter_mut().zip(padded(rows)) {
+                for (value, row) in values.iter_mut().zip(rows) {
                     *value = present(column.is_valid(row).then(|| column.value(row)));
                 }
+                repeat_first(&mut values[..], padding);
             }
             Column::Utf8(values) => {
                 let column = column.as_string::<i32>();
-                for (value, row) in values.iter_mut().zip(padded(rows)) {
+                for (value, row) in values.iter_mut().zip(rows) {
                     value.clear();
-                    if column.is_valid(row) {
-                        value.push_str(column.value(row));
-                    }
+                    value.push_str(if column.is_valid(row) {
+                        column.value(row)
+                    } else {
+                        ""
+                    });
                 }
+                repeat_first(&mut values[..], padding);
             }
         }
     }
@@ -154,44 +183,39 @@ impl Column {
     fn value(&self, rows: usize) -> ort::Result<SessionInputValue<'_>> {
         let shape = [rows, 1];
         Ok(match self {
-            Column::Float32(values) => {
-                TensorRef::from_array_view((shape, values.as_slice()))?.into()
-            }
-            Column::Float64(values) => {
-                TensorRef::from_array_view((shape, values.as_slice()))?.into()
-            }
-            Column::Int64(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-            Column::Boolean(values) => {
-                TensorRef::from_array_view((shape, values.as_slice()))?.into()
-            }
-            Column::Utf8(values) => Tensor::from_string_array((shape, values.as_slice()))?.into(),
+            Column::Float32(values) => TensorRef::from_array_view((shape, &values[..rows]))?.into(),
+            Column::Float64(values) => TensorRef::from_array_view((shape, &values[..rows]))?.into(),
+            Column::Int64(values) => TensorRef::from_array_view((shape, &values[..rows]))?.into(),
+            Column::Boolean(values) => TensorRef::from_array_view((shape, &values[..rows]))?.into(),
+            Column::Utf8(values) => Tensor::from_string_array((shape, &values[..rows]))?.into(),
         })
     }
 }
 
-/// The rows, and then the first one for ever.
-fn padded(rows: &Range<usize>) -> impl Iterator<Item = usize> {
-    rows.clone().chain(std::iter::repeat(rows.start))
+fn repeat_first<T: Clone>(values: &mut [T], padding: Range<usize>) {
+    if let Some((first, others)) = values.split_first_mut() {
+        others[padding.start - 1..padding.end - 1].fill(first.clone());
+    }
 }
 
 fn fill<'a, T: ArrowPrimitiveType>(
     slots: impl Iterator<Item = &'a mut T::Native>,
     column: &PrimitiveArray<T>,
-    rows: &Range<usize>,
+    rows: Range<usize>,
     form: impl Fn(Option<T::Native>) -> T::Native,
 ) where
     T::Native: 'a,
 {
-    let values = column.values();
+    let values = &column.values()[rows.clone()];
     match column.nulls() {
         None => {
-            for (slot, row) in slots.zip(padded(rows)) {
-                *slot = form(Some(values[row]));
+            for (slot, value) in slots.zip(values) {
+                *slot = form(Some(*value));
             }
         }
         Some(nulls) => {
-            for (slot, row) in slots.zip(padded(rows)) {
-                *slot = form(nulls.is_valid(row).then(|| values[row]));
+            for ((slot, value), row) in slots.zip(values).zip(rows) {
+                *slot = form(nulls.is_valid(row).then_some(*value));
             }
         }
     }
@@ -250,12 +274,13 @@ mod tests {
                 Some(40.0),
             ])),
         ];
-        let mut chunk = Chunk::new(3, &features, None);
-        chunk.fill(&columns, 1..3);
+        let mut chunk = Chunk::new(4, &features, None);
+        chunk.fill(&columns, 0..4, 4);
+        chunk.fill(&columns, 1..3, 3);
         let Tensors::Matrix { values, .. } = &chunk.tensors else {
             panic!("a matrix")
         };
-        let bits: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
+        let bits: Vec<u32> = values[..6].iter().map(|value| value.to_bits()).collect();
         let wanted = [2.0, NAN_32, 3.0, 30.0, 2.0, NAN_32].map(f32::to_bits);
         assert_eq!(bits, wanted);
     }
@@ -279,19 +304,19 @@ mod tests {
             Arc::new(StringArray::from(vec![Some("a"), None])),
             Arc::new(Float64Array::from(vec![1.0, 2.0])),
         ];
-        let mut chunk = Chunk::new(2, &features, Some(&[1, 0]));
-        chunk.fill(&columns, 0..2);
+        let mut chunk = Chunk::new(3, &features, Some(&[1, 0]));
+        chunk.fill(&columns, 0..2, 3);
         let Tensors::Columns(inputs) = &chunk.tensors else {
             panic!("columns")
         };
-        assert!(matches!(&inputs[0], (1, Column::Float64(values)) if values == &[1.0, 2.0]));
-        assert!(matches!(&inputs[1], (0, Column::Utf8(values)) if values == &["a", ""]));
+        assert!(matches!(&inputs[0], (1, Column::Float64(values)) if values == &[1.0, 2.0, 1.0]));
+        assert!(matches!(&inputs[1], (0, Column::Utf8(values)) if values == &["a", "", "a"]));
     }
 
     #[test]
     #[should_panic(expected = "imputes every integer")]
     fn a_null_integer_is_a_bug() {
         let column: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![None]));
-        Chunk::new(1, &[feature(FeatureKind::Int64)], Some(&[0])).fill(&[column], 0..1);
+        Chunk::new(1, &[feature(FeatureKind::Int64)], Some(&[0])).fill(&[column], 0..1, 1);
     }
 }

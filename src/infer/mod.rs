@@ -19,13 +19,15 @@ mod inputs;
 mod outputs;
 mod probe;
 mod runtime;
+mod session;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
 mod tests;
 
 pub use probe::Admission;
-pub use runtime::{Provider, Runtime};
+pub use runtime::Runtime;
+pub use session::Provider;
 
 use inputs::Chunk;
 
@@ -38,7 +40,9 @@ pub struct Model {
     features: Vec<FeatureSpec>,
     probability: Output,
     margin: Option<Output>,
-    chunk_rows: usize,
+    /// The chunk sizes in use, the largest last.
+    sizes: Vec<usize>,
+    admission: Option<Admission>,
     chunk: Chunk,
     /// A chunk that the model accepted once. If it fails too, the model is to blame and not the rows.
     witness: Option<Chunk>,
@@ -52,6 +56,8 @@ pub struct Scored {
     /// The log-odds, where the package names that output; NaN where the row was rejected.
     pub margin: Option<Vec<f32>>,
     pub rejected: Vec<Option<Rejection>>,
+    /// The size of the chunk in which the row was run: who repeats the score pads to it.
+    pub chunk_rows: Vec<u16>,
 }
 
 /// Why a chunk has no scores.
@@ -77,6 +83,10 @@ impl Model {
         }
         let options =
             RunOptions::new().map_err(|error| broken(&package.title(), &provider, &error))?;
+        let (&largest, smaller) = package
+            .chunk_rows
+            .split_last()
+            .expect("a package has a chunk size");
         let mut model = Model {
             session,
             selected: options.with_outputs(selector),
@@ -85,11 +95,15 @@ impl Model {
             features: package.features.clone(),
             probability: package.probability.clone(),
             margin: package.margin.clone(),
-            chunk_rows: package.chunk_rows,
-            chunk: Chunk::new(package.chunk_rows, &package.features, wiring.as_deref()),
+            sizes: vec![largest],
+            admission: None,
+            chunk: Chunk::new(largest, &package.features, wiring.as_deref()),
             witness: None,
         };
         model.warm_up()?;
+        if let Some(golden) = &package.golden {
+            model.admit(golden, smaller)?;
+        }
         Ok(model)
     }
 
@@ -98,6 +112,19 @@ impl Model {
     #[must_use]
     pub fn provider(&self) -> &str {
         &self.provider
+    }
+
+    /// How far the scores can be reproduced, and nothing if the package has no golden rows to find out with.
+    #[must_use]
+    pub fn admission(&self) -> Option<Admission> {
+        self.admission
+    }
+
+    /// The chunk sizes in use, the largest last: those of the package whose bits were found equal to the
+    /// largest's, and the largest.
+    #[must_use]
+    pub fn chunk_sizes(&self) -> &[usize] {
+        &self.sizes
     }
 
     /// Scores all rows of the columns, which are the package's features in its order, and equally long.
@@ -113,13 +140,17 @@ impl Model {
             score: Vec::with_capacity(rows),
             margin: self.margin.as_ref().map(|_| Vec::with_capacity(rows)),
             rejected: Vec::with_capacity(rows),
+            chunk_rows: Vec::with_capacity(rows),
         };
-        for first in (0..rows).step_by(self.chunk_rows) {
-            self.score(
-                columns,
-                first..rows.min(first + self.chunk_rows),
-                &mut scored,
-            )?;
+        let mut first = 0;
+        while first < rows {
+            let size = self.size_for(rows - first);
+            let next = rows.min(first + size);
+            self.score(columns, first..next, size, &mut scored)?;
+            scored
+                .chunk_rows
+                .resize(next, u16::try_from(size).expect("a chunk has few rows"));
+            first = next;
         }
         assert_eq!(
             scored.score.len(),
@@ -128,6 +159,12 @@ impl Model {
         );
         self.check_failures(&scored)?;
         Ok(scored)
+    }
+
+    /// The largest size that the rows fill, else the smallest, which is then padded.
+    fn size_for(&self, rows: usize) -> usize {
+        let filled = self.sizes.iter().rev().find(|size| **size <= rows);
+        *filled.unwrap_or(&self.sizes[0])
     }
 
     fn check_columns(&self, columns: &[ArrayRef]) -> usize {
@@ -159,9 +196,10 @@ impl Model {
         &mut self,
         columns: &[ArrayRef],
         rows: Range<usize>,
+        size: usize,
         scored: &mut Scored,
     ) -> Result<()> {
-        self.chunk.fill(columns, rows.clone());
+        self.chunk.fill(columns, rows.clone(), size);
         match self.run_chunk() {
             Ok((scores, margins)) => {
                 scored.take(&scores[..rows.len()], margins.as_deref());
@@ -174,8 +212,8 @@ impl Model {
             }
             Err(Failure::Run(_)) => {
                 let middle = rows.start + rows.len() / 2;
-                self.score(columns, rows.start..middle, scored)?;
-                self.score(columns, middle..rows.end, scored)
+                self.score(columns, rows.start..middle, size, scored)?;
+                self.score(columns, middle..rows.end, size, scored)
             }
         }
     }
@@ -189,7 +227,7 @@ impl Model {
             .run_with_options(inputs, &self.selected)
             .map_err(Failure::Run)?;
         let read =
-            |output| outputs::read(&outputs, output, self.chunk_rows).map_err(Failure::Output);
+            |output| outputs::read(&outputs, output, self.chunk.rows()).map_err(Failure::Output);
         let scores = read(&self.probability)?;
         let margins = self.margin.as_ref().map(read).transpose()?;
         if self.witness.is_none() {

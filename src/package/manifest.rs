@@ -15,7 +15,7 @@ use crate::decide::Policy;
 use crate::error::{Fatal, Result};
 
 const FEATURES_MAX: usize = 4096;
-const CHUNK_ROWS_MAX: usize = 4096;
+const CHUNK_ROWS_MAX: i64 = 4096;
 const NAME_MAX_BYTES: usize = 64;
 
 /// Integers beyond this have no exact 64-bit float, which is how `impute` is written.
@@ -26,7 +26,9 @@ pub(super) struct Manifest {
     pub name: String,
     pub version: String,
     pub model_file: String,
-    pub chunk_rows: usize,
+    pub golden_file: Option<String>,
+    /// The largest last.
+    pub chunk_rows: Vec<usize>,
     pub inputs: Inputs,
     pub probability: Output,
     pub margin: Option<Output>,
@@ -49,8 +51,16 @@ struct Root {
 #[serde(deny_unknown_fields)]
 struct ModelTable {
     file: Spanned<String>,
-    chunk_rows: Spanned<usize>,
+    chunk_rows: Spanned<Sizes>,
     matrix: Option<String>,
+    golden: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Sizes {
+    One(i64),
+    Several(Vec<i64>),
 }
 
 #[derive(Deserialize)]
@@ -114,7 +124,12 @@ impl Reader<'_> {
         Ok(Manifest {
             name: self.plain_name("name", &root.name)?,
             version: self.plain_name("version", &root.version)?,
-            model_file: self.model_file(&root.model.file)?,
+            model_file: self.file_name("model.file", &root.model.file)?,
+            golden_file: root
+                .model
+                .golden
+                .map(|file| self.file_name("model.golden", &file))
+                .transpose()?,
             chunk_rows: self.chunk_rows(&root.model.chunk_rows)?,
             probability: self.output("output.probability", root.output.probability)?,
             margin: root
@@ -141,25 +156,34 @@ impl Reader<'_> {
         Ok(text.clone())
     }
 
-    fn model_file(&self, file: &Spanned<String>) -> Result<String> {
-        let text = self.plain_name("model.file", file)?;
+    fn file_name(&self, key: &str, file: &Spanned<String>) -> Result<String> {
+        let text = self.plain_name(key, file)?;
         if text.starts_with('.') || text == MANIFEST {
             let message =
-                format!("`model.file` is {text:?}; write the name of the ONNX file in this folder");
+                format!("`{key}` is {text:?}; write the name of another file in this folder");
             return Err(self.refuse(file.span(), message));
         }
         Ok(text)
     }
 
-    fn chunk_rows(&self, rows: &Spanned<usize>) -> Result<usize> {
-        let number = *rows.get_ref();
-        if !(1..=CHUNK_ROWS_MAX).contains(&number) {
+    fn chunk_rows(&self, sizes: &Spanned<Sizes>) -> Result<Vec<usize>> {
+        let numbers = match sizes.get_ref() {
+            Sizes::One(number) => std::slice::from_ref(number),
+            Sizes::Several(numbers) => numbers.as_slice(),
+        };
+        let in_range = numbers
+            .iter()
+            .all(|number| (1..=CHUNK_ROWS_MAX).contains(number));
+        if numbers.is_empty() || !in_range || !numbers.is_sorted_by(|a, b| a < b) {
             let message = format!(
-                "`model.chunk_rows` is {number}; write a number from 1 to {CHUNK_ROWS_MAX}"
+                "`model.chunk_rows` is {numbers:?}; write a number from 1 to {CHUNK_ROWS_MAX}, or several in rising order"
             );
-            return Err(self.refuse(rows.span(), message));
+            return Err(self.refuse(sizes.span(), message));
         }
-        Ok(number)
+        Ok(numbers
+            .iter()
+            .map(|number| usize::try_from(*number).expect("it is in range"))
+            .collect())
     }
 
     fn output(&self, key: &str, table: Spanned<PickTable>) -> Result<Output> {

@@ -13,16 +13,20 @@ use crate::decide::Policy;
 use crate::error::{Fatal, Result};
 use crate::record::Digest;
 
+mod golden;
 mod manifest;
 #[cfg(test)]
 mod tests;
 
+pub use golden::Golden;
+
 /// The name of the description in the folder.
 pub const MANIFEST: &str = "model.toml";
 
-/// Neither file may be larger. An ONNX file cannot exceed 2 GiB.
+/// No file may be larger. An ONNX file cannot exceed 2 GiB.
 const MANIFEST_MAX_BYTES: u64 = 1 << 20;
 const MODEL_MAX_BYTES: u64 = 1 << 31;
+const GOLDEN_MAX_BYTES: u64 = 1 << 26;
 
 /// A model package that was read and checked, but whose model was not opened yet.
 #[derive(Clone, Debug)]
@@ -34,14 +38,18 @@ pub struct Package {
     pub features: Vec<FeatureSpec>,
     /// How the features reach the model.
     pub inputs: Inputs,
-    /// The number of rows that the model is always run on; short batches are padded to it.
-    pub chunk_rows: usize,
+    /// The numbers of rows that the model is run on, the largest last. It alone counts until the others are found
+    /// to give the same bits.
+    pub chunk_rows: Vec<usize>,
     pub probability: Output,
     pub margin: Option<Output>,
     pub policy: Policy,
+    /// Rows with known answers, if the package has them.
+    pub golden: Option<Golden>,
     /// `model.toml` and the ONNX file as they were read, with their SHA-256.
     pub manifest: PackageFile,
     pub model: PackageFile,
+    golden_file: Option<PackageFile>,
 }
 
 /// A file of the package.
@@ -137,6 +145,12 @@ impl Package {
         let manifest = PackageFile::read(folder, MANIFEST, MANIFEST_MAX_BYTES)?;
         let checked = manifest::read(&folder.join(MANIFEST), &manifest.bytes)?;
         let model = PackageFile::read(folder, &checked.model_file, MODEL_MAX_BYTES)?;
+        let read_golden = |file: &String| PackageFile::read(folder, file, GOLDEN_MAX_BYTES);
+        let golden_file = checked.golden_file.as_ref().map(read_golden).transpose()?;
+        let parse = |part: &PackageFile| {
+            golden::read(&folder.join(&part.file), &part.bytes, &checked.features)
+        };
+        let golden = golden_file.as_ref().map(parse).transpose()?;
         Ok(Package {
             folder: folder.to_owned(),
             name: checked.name,
@@ -147,19 +161,29 @@ impl Package {
             probability: checked.probability,
             margin: checked.margin,
             policy: checked.policy,
+            golden,
             manifest,
             model,
+            golden_file,
         })
     }
 
+    /// The files of the package, in the order of their names.
+    #[must_use]
+    pub fn files(&self) -> Vec<&PackageFile> {
+        let mut files = vec![&self.manifest, &self.model];
+        files.extend(&self.golden_file);
+        files.sort_by(|a, b| a.file.cmp(&b.file));
+        files
+    }
+
     /// The digest of the whole package: of what `sha256sum` prints for its files in the order of their names,
-    /// so that an auditor can repeat it with `sha256sum model.onnx model.toml | sha256sum`.
+    /// so that an auditor can repeat it with `sha256sum golden.json model.onnx model.toml | sha256sum`.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let mut files = [&self.manifest, &self.model];
-        files.sort_by(|a, b| a.file.cmp(&b.file));
-        let lines = files.map(|part| format!("{}  {}\n", part.digest, part.file));
-        Digest::of(lines.concat().as_bytes())
+        let line = |part: &PackageFile| format!("{}  {}\n", part.digest, part.file);
+        let lines: String = self.files().into_iter().map(line).collect();
+        Digest::of(lines.as_bytes())
     }
 
     /// For messages: the name and version.

@@ -62,7 +62,7 @@ fn a_package_says_what_its_manifest_says() {
     let folder = folder(MANIFEST_TEXT);
     let package = Package::load(folder.path()).unwrap();
     assert_eq!(package.title(), "card-risk 1.2.0");
-    assert_eq!(package.chunk_rows, 64);
+    assert_eq!(package.chunk_rows, [64]);
     assert_eq!(package.inputs, Inputs::Columns);
     assert_eq!(
         package.probability,
@@ -172,7 +172,7 @@ fn values_that_cannot_be_are_refused_with_the_fix() {
         (
             "chunk_rows = 64",
             "chunk_rows = 0",
-            ":6: `model.chunk_rows` is 0; write a number from 1 to 4096",
+            ":6: `model.chunk_rows` is [0]; write a number from 1 to 4096",
         ),
         (
             "column = 1",
@@ -244,6 +244,104 @@ fn a_package_without_features_is_refused() {
         error.contains("0 features; write 1 to 4096 tables [[feature]]"),
         "{error}"
     );
+}
+
+#[test]
+fn several_chunk_sizes_are_written_in_rising_order() {
+    let text = MANIFEST_TEXT.replace("chunk_rows = 64", "chunk_rows = [1, 8, 64]");
+    assert_eq!(
+        Package::load(folder(&text).path()).unwrap().chunk_rows,
+        [1, 8, 64]
+    );
+    for bad in ["[]", "[64, 8]", "[8, 8]", "[0, 8]", "[8, 4097]"] {
+        let text = refusal("chunk_rows = 64", &format!("chunk_rows = {bad}"));
+        assert!(
+            text.starts_with("/model.toml:6: `model.chunk_rows` is ["),
+            "{text}"
+        );
+    }
+}
+
+/// What is said of golden rows for the two features of [`MANIFEST_TEXT`].
+fn golden(columns: &str, score: &str) -> Result<Package> {
+    let text = MANIFEST_TEXT.replace(
+        "chunk_rows = 64",
+        "chunk_rows = 64\ngolden = \"golden.json\"",
+    );
+    let folder = folder(&text);
+    let json = format!(
+        r#"{{"onnxruntime": "1.32.0", "chunk_rows": 64, "columns": {columns}, "score": {score}}}"#
+    );
+    std::fs::write(folder.path().join("golden.json"), json).unwrap();
+    Package::load(folder.path())
+}
+
+#[test]
+fn golden_rows_are_read_by_their_bits_and_belong_to_the_digest() {
+    let columns = r#"{"count": {"int64": [7, 8]}, "amount": {"float32": "3f8000007fc00000"}}"#;
+    let package = golden(columns, r#"{"float32": "3f00000000000000"}"#).unwrap();
+    let rows = package.golden.as_ref().unwrap();
+    assert_eq!(rows.score, [0.5, 0.0]);
+    assert_eq!((rows.columns[0].len(), rows.columns[1].len()), (2, 2));
+    let names: Vec<_> = package
+        .files()
+        .iter()
+        .map(|part| part.file.clone())
+        .collect();
+    assert_eq!(names, ["golden.json", "model.onnx", "model.toml"]);
+    let other = golden(columns, r#"{"float32": "3f00000000000001"}"#).unwrap();
+    assert_ne!(package.digest(), other.digest());
+}
+
+#[test]
+fn golden_rows_that_do_not_fit_are_refused() {
+    let count = r#""count": {"int64": [7]}"#;
+    let amount = r#""amount": {"float32": "3f800000"}"#;
+    let score = r#"{"float32": "3f000000"}"#;
+    let other = r#""other": {"int64": [7]}"#;
+    for (columns, score, says) in [
+        (format!("{{{count}}}"), score, "no column `amount`"),
+        (
+            format!("{{{count}, {amount}, {other}}}"),
+            score,
+            "column `other` is no feature",
+        ),
+        (
+            format!("{{{count}, {amount}}}"),
+            r#"{"float32": "3f0000"}"#,
+            "`score`: write 8 hexadecimal digits",
+        ),
+        (
+            format!("{{{count}, {amount}}}"),
+            r#"{"float32": "+f000000"}"#,
+            "`score`: write 8 hexadecimal digits",
+        ),
+        (
+            format!("{{{count}, {amount}}}"),
+            r#"{"int64": [1]}"#,
+            "`score`: write {\"float32\"",
+        ),
+        (
+            format!("{{{count}, {amount}}}"),
+            r#"{"float32": ""}"#,
+            "the same number of rows",
+        ),
+        (
+            format!("{{{count}, {amount}}}"),
+            r#"{"float32": "3f0000003f000000"}"#,
+            "the same number of rows",
+        ),
+        (
+            format!("{{{count}, {}}}", amount.replace("float32", "float64")),
+            score,
+            "column `amount`: the feature is float32",
+        ),
+        ("[]".to_owned(), score, "not the JSON of golden rows"),
+    ] {
+        let error = golden(&columns, score).unwrap_err();
+        assert_eq!(error.exit, Exit::Usage);
+        assert!(error.to_string().contains(says), "wanted {says}: {error}");
+    }
 }
 
 #[test]

@@ -1,0 +1,221 @@
+//! How a session of ONNX Runtime is set up: the execution providers, and everything that the bits depend on.
+//!
+//! Promises that a provider which is asked for is there or the session is refused, that the CPU runs nothing
+//! unless it is asked for too, and that every session has one thread, works in order and keeps subnormal numbers.
+
+use ort::ep::{self, ExecutionProviderDispatch};
+use ort::logging::LogLevel;
+use ort::session::Session;
+use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
+
+use super::Runtime;
+use crate::error::{Fatal, Result};
+use crate::package::Package;
+
+/// A folder that no file can lie in. ONNX Runtime would look for a model's external weights in the current
+/// directory, where nobody hashed them.
+const NO_FOLDER: &str = "/dev/null";
+
+/// What executes the nodes of a model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Provider {
+    Cpu,
+    Cuda,
+    TensorRt,
+}
+
+impl Provider {
+    pub const ALL: [Provider; 3] = [Provider::Cpu, Provider::Cuda, Provider::TensorRt];
+
+    /// As it is written in the configuration and recorded in the evidence.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Provider::Cpu => "cpu",
+            Provider::Cuda => "cuda",
+            Provider::TensorRt => "tensorrt",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Provider> {
+        Provider::ALL
+            .into_iter()
+            .find(|provider| provider.as_str() == text)
+    }
+
+    /// How ONNX Runtime is asked for it. Nothing for the CPU, which every session has.
+    fn dispatch(self) -> Option<ExecutionProviderDispatch> {
+        let provider = match self {
+            Provider::Cpu => return None,
+            // TF32 would round the inputs of every multiplication to 10 bits.
+            Provider::Cuda => ep::CUDA::default().with_tf32(false).build(),
+            Provider::TensorRt => ep::TensorRT::default().with_fp16(false).build(),
+        };
+        Some(provider.error_on_failure())
+    }
+}
+
+impl Runtime {
+    /// A session of the package's model, and the names of the providers that run it, joined by `+`.
+    pub(super) fn session(
+        &self,
+        package: &Package,
+        providers: &[Provider],
+    ) -> Result<(Session, String)> {
+        check_list(providers)?;
+        let without_cpu: Vec<_> = providers
+            .iter()
+            .copied()
+            .filter(|p| *p != Provider::Cpu)
+            .collect();
+        let names = |list: &[Provider]| {
+            list.iter()
+                .map(|p| p.as_str())
+                .collect::<Vec<_>>()
+                .join("+")
+        };
+        if without_cpu.len() == providers.len() || without_cpu.is_empty() {
+            let session = self.try_session(package, providers)?;
+            return Ok((
+                session.map_err(|error| cannot_open(package, providers, &error))?,
+                names(providers),
+            ));
+        }
+        // Both are allowed. ONNX Runtime does not say where a node runs, so find out whether the CPU is needed.
+        if let Ok(session) = self.try_session(package, &without_cpu)? {
+            return Ok((session, names(&without_cpu)));
+        }
+        let session = self.try_session(package, providers)?;
+        Ok((
+            session.map_err(|error| cannot_open(package, providers, &error))?,
+            names(providers),
+        ))
+    }
+
+    /// The outer error is a provider that is missing; the inner one, a model that these providers cannot open.
+    fn try_session(
+        &self,
+        package: &Package,
+        providers: &[Provider],
+    ) -> Result<Result<Session, ort::Error>> {
+        let mut builder = self.builder(providers).map_err(|error| {
+            Fatal::unreachable("cannot set up an ONNX Runtime session").because(error.to_string())
+        })?;
+        for provider in providers {
+            builder = self.register(builder, *provider)?;
+        }
+        Ok(builder.commit_from_memory(&package.model.bytes))
+    }
+
+    fn builder(
+        &self,
+        providers: &[Provider],
+    ) -> Result<SessionBuilder, ort::Error<SessionBuilder>> {
+        let plain = Session::builder(&self.environment).expect("session options need only memory");
+        let builder = plain
+            .with_auto_device(AutoDevicePolicy::PreferCPU)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_parallel_execution(false)?
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?
+            .with_deterministic_compute(true)?
+            .with_config_entry("session.set_denormal_as_zero", "0")?
+            .with_config_entry(
+                "session.model_external_initializers_file_folder_path",
+                NO_FOLDER,
+            )?
+            .with_log_level(LogLevel::Fatal)?;
+        if providers.contains(&Provider::Cpu) {
+            Ok(builder)
+        } else {
+            builder.with_disable_cpu_fallback()
+        }
+    }
+
+    fn register(&self, builder: SessionBuilder, provider: Provider) -> Result<SessionBuilder> {
+        let Some(dispatch) = provider.dispatch() else {
+            return Ok(builder);
+        };
+        builder.with_execution_providers([dispatch]).map_err(|error| {
+            let name = provider.as_str();
+            Fatal::unreachable(format!(
+                "the execution provider {name} is asked for, but {} cannot give it; take `{name}` out of \
+                 `model.providers`, or name a library that was built with it and whose drivers are installed",
+                self.library().display()
+            ))
+            .because(error.to_string())
+        })
+    }
+}
+
+fn check_list(providers: &[Provider]) -> Result<()> {
+    if providers.is_empty() {
+        return Err(Fatal::usage(
+            "no execution provider is asked for; write model.providers = [\"cpu\"]",
+        ));
+    }
+    for (i, provider) in providers.iter().enumerate() {
+        if providers[..i].contains(provider) {
+            let name = provider.as_str();
+            return Err(Fatal::usage(format!(
+                "`model.providers` has {name} twice; take one out"
+            )));
+        }
+        if *provider == Provider::Cpu && i + 1 < providers.len() {
+            let message = "`model.providers` has cpu before others, which would never be used; write cpu last";
+            return Err(Fatal::usage(message));
+        }
+    }
+    Ok(())
+}
+
+fn cannot_open(package: &Package, providers: &[Provider], error: &ort::Error) -> Fatal {
+    let mut message = format!(
+        "cannot open {} of the model package {}: it must be a whole ONNX model in one file",
+        package.folder.join(&package.model.file).display(),
+        package.title()
+    );
+    if !providers.contains(&Provider::Cpu) {
+        message += ", whose every node the providers asked for can run; write \"cpu\" last in `model.providers` to \
+                    let the CPU run the others";
+    }
+    Fatal::usage(message).because(error.message().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_providers_that_make_no_sense_are_refused() {
+        use Provider::{Cpu, Cuda, TensorRt};
+        assert!(check_list(&[TensorRt, Cuda, Cpu]).is_ok());
+        assert!(
+            check_list(&[])
+                .unwrap_err()
+                .to_string()
+                .contains("[\"cpu\"]")
+        );
+        assert!(
+            check_list(&[Cuda, Cuda])
+                .unwrap_err()
+                .to_string()
+                .contains("cuda twice")
+        );
+        assert!(
+            check_list(&[Cpu, Cuda])
+                .unwrap_err()
+                .to_string()
+                .contains("write cpu last")
+        );
+        assert!(
+            Provider::ALL
+                .iter()
+                .all(|p| Provider::parse(p.as_str()) == Some(*p))
+        );
+        assert_eq!(Provider::parse("gpu"), None);
+    }
+}
