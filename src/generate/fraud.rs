@@ -112,7 +112,7 @@ impl Campaign {
             }
             Kind::Fraud(Scenario::AccountTakeover) => (1, draw.around(21_000.0, 0.7)),
             Kind::Fraud(Scenario::StolenCard) => (1, draw.around(9_500.0, 0.8)),
-            Kind::Fraud(Scenario::PushPayment) => (self.left, draw.around(75_000.0, 0.7)),
+            Kind::Fraud(Scenario::PushPayment) => (self.left, draw.around(130_000.0, 0.7)),
             Kind::Fraud(Scenario::CompromisedMerchant) => {
                 (self.left / 2, draw.around(8_000.0, 0.6))
             }
@@ -260,7 +260,7 @@ impl Campaign {
             .world
             .choose(self.country, category_of(code), draw.unit());
         self.price(draw, &mut draft, 0.7);
-        let mode = draw.pick([12.0, 30.0, 50.0, 8.0].into_iter());
+        let mode = draw.pick([10.0, 22.0, 60.0, 8.0].into_iter());
         draft.entry_mode = Some(EntryMode::ALL[mode]);
         draft
     }
