@@ -112,7 +112,7 @@ impl Campaign {
             }
             Kind::Fraud(Scenario::AccountTakeover) => (1, draw.around(21_000.0, 0.7)),
             Kind::Fraud(Scenario::StolenCard) => (1, draw.around(9_500.0, 0.8)),
-            Kind::Fraud(Scenario::PushPayment) => (self.left, draw.around(75_000.0, 0.7)),
+            Kind::Fraud(Scenario::PushPayment) => (self.left, draw.around(130_000.0, 0.7)),
             Kind::Fraud(Scenario::CompromisedMerchant) => {
                 (self.left / 2, draw.around(8_000.0, 0.6))
             }
@@ -184,10 +184,13 @@ impl Campaign {
         let mut draft = card.blank(draw, Channel::Ecommerce);
         draft.merchant = self.merchant;
         self.price(draw, &mut draft, 0.4);
-        draft.three_ds_result = Some(match draw.chance(0.85) {
-            true => ThreeDsResult::Absent,
-            false => ThreeDsResult::Attempted,
-        });
+        let asked = draw.chance(0.15);
+        let result = if asked {
+            ThreeDsResult::Attempted
+        } else {
+            ThreeDsResult::Absent
+        };
+        draft.three_ds_result = Some(result);
         draft.cvv_result = Some(CvvResult::ALL[draw.pick([55.0, 25.0, 20.0].into_iter())]);
         self.connect(draw, card, &mut draft, self.event / 6);
         draft
@@ -260,7 +263,7 @@ impl Campaign {
             .world
             .choose(self.country, category_of(code), draw.unit());
         self.price(draw, &mut draft, 0.7);
-        let mode = draw.pick([12.0, 30.0, 50.0, 8.0].into_iter());
+        let mode = draw.pick([10.0, 22.0, 60.0, 8.0].into_iter());
         draft.entry_mode = Some(EntryMode::ALL[mode]);
         draft
     }

@@ -1,3 +1,8 @@
+//! The generator as its users see it: bytes, rates, bursts, and aggregates counted a second time.
+//!
+//! The schema file is read here, not a copy of it; Avro bytes are decoded by a reader that knows
+//! nothing but the schema.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
