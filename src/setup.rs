@@ -95,7 +95,11 @@ impl Setup {
         setup.features()?;
         let mut model = setup.model()?;
         setup.provider = model.provider().to_owned();
-        setup.admission = model.probe(&sample(&setup.definitions))?.to_string();
+        // Golden rows are the better sample; a package without them is tried with made-up ones.
+        setup.admission = match model.admission() {
+            Some(admission) => admission.to_string(),
+            None => model.probe(&sample(&setup.definitions))?.to_string(),
+        };
         setup.stages()?;
         Ok(setup)
     }
@@ -146,7 +150,6 @@ impl Setup {
             policy_version: self.package.policy.version().to_owned(),
             runtime: format!("onnxruntime {}", self.runtime.version()),
             provider: self.provider.clone(),
-            chunk_rows: u32::try_from(self.package.chunk_rows).unwrap_or(u32::MAX),
             admission: self.admission.clone(),
             config_sha256: config.digest().to_string(),
         }

@@ -36,6 +36,8 @@ pub struct Scored {
     pub featured: Featured,
     pub score: Vec<f32>,
     pub margin: Option<Vec<f32>>,
+    /// The size of the chunk that each row was run in.
+    pub chunk_rows: Vec<u16>,
 }
 
 /// With what the policy said.
@@ -99,6 +101,7 @@ impl Decided {
             score: self.scored.score[row],
             margin: self.scored.margin.as_ref().map(|margin| margin[row]),
             decision: self.decisions[row],
+            chunk_rows: self.scored.chunk_rows[row],
         }
     }
 }
@@ -204,6 +207,7 @@ impl Stages {
             score,
             margin,
             rejected,
+            chunk_rows,
         } = self.model.run(&batch.payload().features)?;
         let batch = batch.map(|lineage, featured| {
             lineage.reject_all(&rejected);
@@ -211,6 +215,7 @@ impl Stages {
                 featured,
                 score,
                 margin,
+                chunk_rows,
             }
         });
         Ok(batch.map(|_, scored| {

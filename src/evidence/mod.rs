@@ -157,7 +157,6 @@ pub struct Facts {
     pub runtime: String,
     /// The execution provider that ran the model.
     pub provider: String,
-    pub chunk_rows: u32,
     /// `deterministic` or `tolerant(…)`.
     pub admission: String,
     /// SHA-256 of the effective configuration.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use arrow::array::AsArray as _;
 use arrow::array::{
-    Array, ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, Float32Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 
@@ -27,6 +28,7 @@ pub mod columns {
     pub const SCORE: &str = "score";
     pub const MARGIN: &str = "margin";
     pub const DECISION: &str = "decision";
+    pub const CHUNK_ROWS: &str = "chunk_rows";
     pub const REJECT_STAGE: &str = "reject_stage";
     pub const REJECT_REASON: &str = "reject_reason";
     pub const EVENT_PREFIX: &str = "event_";
@@ -73,6 +75,7 @@ fn fixed() -> Vec<Field> {
         column(columns::DECISION, DataType::Utf8, true, 7),
         column(columns::REJECT_STAGE, DataType::Utf8, true, 8),
         column(columns::REJECT_REASON, DataType::Utf8, true, 9),
+        column(columns::CHUNK_ROWS, DataType::Int32, true, 64),
     ]
 }
 
@@ -140,6 +143,8 @@ pub struct Verdict {
     pub score: f32,
     pub margin: Option<f32>,
     pub decision: Decision,
+    /// The size of the chunk that the row was run in; its bits may depend on it.
+    pub chunk_rows: u16,
 }
 
 /// Lays rows out. `verdicts`, `events` and `features` are as long as `places` and in its order; what
@@ -171,6 +176,9 @@ pub fn lay_out(
     let decisions = verdicts
         .iter()
         .map(|v| v.as_ref().map(|v| v.decision.as_str()));
+    let chunks = verdicts
+        .iter()
+        .map(|v| v.as_ref().map(|v| i32::from(v.chunk_rows)));
     let mut arrays: Vec<ArrayRef> = vec![
         Arc::new(kinds.collect::<StringArray>()),
         Arc::new(Int64Array::from_iter_values(offsets)),
@@ -181,6 +189,7 @@ pub fn lay_out(
         Arc::new(decisions.collect::<StringArray>()),
         rejection(|r| r.stage.as_str()),
         rejection(|r| r.reason.as_str()),
+        Arc::new(chunks.collect::<Int32Array>()),
     ];
     arrays.extend(events.iter().cloned());
     arrays.extend(features.iter().cloned());

@@ -18,7 +18,6 @@ fn facts() -> Facts {
         policy_version: "1".into(),
         runtime: "onnxruntime 1".into(),
         provider: "cpu".into(),
-        chunk_rows: 64,
         admission: "deterministic".into(),
         config_sha256: Digest::of(b"config").to_string(),
     }
@@ -64,6 +63,7 @@ fn rows(context: &Context, first: i64, lens: &[i64]) -> (RecordBatch, NextOffset
                 score: 0.5,
                 margin: None,
                 decision: Decision::Review,
+                chunk_rows: 64,
             })
         })
         .collect();
