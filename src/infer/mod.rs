@@ -1,4 +1,4 @@
-//! Scores: one ONNX Runtime session per lane, run on chunks of one fixed size.
+//! Scores: one ONNX Runtime session per lane, run on chunks of the sizes that the package fixes.
 //!
 //! The only module that knows `ort`. A score depends on its own row and on nothing else that can change: not on
 //! the batch, its neighbours, the padding or another thread. Where a model cannot keep that, [`Model::probe`] says

@@ -30,8 +30,8 @@ impl fmt::Display for Admission {
     }
 }
 
-/// How far a score may be from its known answer: another version of the library or another processor may
-/// differ in the last bits.
+/// How far a score may be from its known answer, and a margin above 1 in proportion: another version of the
+/// library or another processor may differ in the last bits.
 const KNOWN_ANSWER_TOLERANCE: f32 = 1e-6;
 
 impl Model {
@@ -56,12 +56,23 @@ impl Model {
     }
 
     fn check_answers(&self, scored: &Scored, golden: &Golden) -> Result<()> {
-        for (row, (score, known)) in scored.score.iter().zip(&golden.score).enumerate() {
-            let near = (score - known).abs() <= KNOWN_ANSWER_TOLERANCE
-                || (score.is_nan() && known.is_nan());
-            if !near {
+        self.check_known("score", &scored.score, &golden.score)?;
+        match (&scored.margin, &golden.margin) {
+            (Some(given), Some(known)) => self.check_known("margin", given, known),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_known(&self, what: &str, given: &[f32], known: &[f32]) -> Result<()> {
+        let near = |given: f32, known: f32| {
+            let distance = (given - known).abs();
+            distance <= KNOWN_ANSWER_TOLERANCE * known.abs().max(1.0)
+                || (given.is_nan() && known.is_nan())
+        };
+        for (row, (given, known)) in given.iter().zip(known).enumerate() {
+            if !near(*given, *known) {
                 return Err(self.disagrees(&format!(
-                    "golden row {row} has the score {score}, but its known answer is {known}; make the golden rows \
+                    "golden row {row} has the {what} {given}, but its known answer is {known}; make the golden rows \
                      again if the model is right"
                 )));
             }

@@ -108,12 +108,8 @@ impl Runtime {
         Ok(builder.commit_from_memory(&package.model.bytes))
     }
 
-    fn builder(
-        &self,
-        providers: &[Provider],
-    ) -> Result<SessionBuilder, ort::Error<SessionBuilder>> {
-        let plain = Session::builder(&self.environment).expect("session options need only memory");
-        let builder = plain
+    fn builder(&self, providers: &[Provider]) -> ort::Result<SessionBuilder> {
+        let builder = Session::builder(&self.environment)?
             .with_auto_device(AutoDevicePolicy::PreferCPU)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(1)?
@@ -131,7 +127,7 @@ impl Runtime {
         if providers.contains(&Provider::Cpu) {
             Ok(builder)
         } else {
-            builder.with_disable_cpu_fallback()
+            Ok(builder.with_disable_cpu_fallback()?)
         }
     }
 

@@ -132,7 +132,9 @@ impl Values {
 /// The numbers that each `length` hexadecimal digits stand for.
 fn words(digits: &str, length: usize) -> Result<Vec<u64>, String> {
     let bad = || format!("write {length} hexadecimal digits for each value, and nothing between");
-    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) || digits.len() % length != 0 {
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        || !digits.len().is_multiple_of(length)
+    {
         return Err(bad());
     }
     let word = |at| u64::from_str_radix(&digits[at..at + length], 16).map_err(|_| bad());

@@ -46,10 +46,10 @@ pub struct Package {
     pub policy: Policy,
     /// Rows with known answers, if the package has them.
     pub golden: Option<Golden>,
-    /// `model.toml` and the ONNX file as they were read, with their SHA-256.
+    /// `model.toml`, the ONNX file and the golden rows as they were read, with their SHA-256.
     pub manifest: PackageFile,
     pub model: PackageFile,
-    golden_file: Option<PackageFile>,
+    pub golden_file: Option<PackageFile>,
 }
 
 /// A file of the package.

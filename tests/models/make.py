@@ -193,6 +193,25 @@ def make_kinds():
     }
 
 
+def make_neighbours():
+    """Written by hand: a score that depends a little on the other rows of the chunk, as no model's should."""
+    kind = TensorProto.FLOAT
+    nodes = [
+        helper.make_node("ReduceMean", ["input"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Mul", ["mean", "little"], ["shift"]),
+        helper.make_node("Add", ["input", "shift"], ["total"]),
+        helper.make_node("Sigmoid", ["total"], ["score"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "neighbours",
+        [helper.make_tensor_value_info("input", kind, [None, 1])],
+        [helper.make_tensor_value_info("score", kind, [None, 1])],
+        [helper.make_tensor("little", kind, [1], [1e-6])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    return model, {"amount_log": np.random.default_rng(SEED).normal(0.0, 1.0, GOLDEN_ROWS).astype(np.float32)}
+
+
 # name: (maker, how the score is taken from the output `probability`, name of the margin output)
 FIXTURES = {
     "lightgbm": (make_lightgbm, ("probabilities", 1), None),
@@ -201,13 +220,17 @@ FIXTURES = {
     "mlp": (make_mlp, ("probabilities", 1), "margin"),
     "pipeline": (make_pipeline, ("output_probability", "fraud"), None),
     "kinds": (make_kinds, ("score", None), "margin"),
+    "neighbours": (make_neighbours, ("score", 0), None),
 }
 
 
 def export(name, make):
-    """The model's bytes, and golden rows. Converters name the graph by a random UUID: it gets our name."""
+    """The model's bytes, and golden rows. Converters name the graph at random and list the operator sets in any order."""
     model, columns = make()
     model.graph.name = name
+    operator_sets = sorted(model.opset_import, key=lambda operators: operators.domain)
+    del model.opset_import[:]
+    model.opset_import.extend(operator_sets)
     return model.SerializeToString(deterministic=True), columns
 
 

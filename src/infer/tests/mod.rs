@@ -153,6 +153,38 @@ fn a_model_that_does_not_give_its_known_answers_is_refused() {
         error.to_string().contains("golden row 0 has the score"),
         "{error}"
     );
+
+    let mut package = fixture("mlp");
+    let margins = package.golden.as_mut().unwrap().margin.as_mut().unwrap();
+    margins[7] += 0.001;
+    let error = Model::open(&package, runtime, &[Provider::Cpu])
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("golden row 7 has the margin"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_model_that_looks_at_neighbours_is_tolerant_and_gets_no_small_chunks() {
+    let Some(runtime) =
+        runtime("infer::a_model_that_looks_at_neighbours_is_tolerant_and_gets_no_small_chunks")
+    else {
+        return;
+    };
+    let package = fixture("neighbours");
+    let golden = package.golden.as_ref().unwrap();
+    let mut model = open(&package, runtime);
+    assert!(matches!(
+        model.admission(),
+        Some(Admission::Tolerant { max_ulp: 1..=100 })
+    ));
+    assert_eq!(model.chunk_sizes(), [64]);
+    assert_eq!(
+        bits(&model.run(&golden.columns).unwrap().score),
+        bits(&golden.score)
+    );
 }
 
 #[test]
@@ -182,25 +214,30 @@ fn a_score_that_is_not_finite_rejects_its_row_only() {
     };
     let package = fixture("mlp");
     let golden = package.golden.clone().unwrap();
-    let hours = golden.columns[1].clone();
-    let hours: Float32Array = hours.as_primitive::<Float32Type>().clone();
-    let hours = Float32Array::from_iter(
-        hours
-            .iter()
-            .enumerate()
-            .map(|(row, hour)| if row == 70 { None } else { hour }),
+    let hours = golden.columns[1]
+        .as_primitive::<Float32Type>()
+        .iter()
+        .enumerate();
+    let hours = hours.map(|(row, hour)| if row == 70 { None } else { hour });
+    let columns = with(
+        &package,
+        &golden.columns,
+        "hour",
+        Arc::new(Float32Array::from_iter(hours)),
     );
-    let mut model = open(&package, runtime);
-    let scored = model
-        .run(&with(&package, &golden.columns, "hour", Arc::new(hours)))
-        .unwrap();
-    for row in 0..203 {
-        if row == 70 {
-            assert_eq!(scored.rejected[row], NOT_FINITE);
-            assert!(scored.score[row].is_nan() && scored.margin.as_ref().unwrap()[row].is_nan());
-        } else {
+    let without_margin = Package {
+        margin: None,
+        ..package.clone()
+    };
+    for package in [package, without_margin] {
+        let scored = open(&package, runtime).run(&columns).unwrap();
+        assert_eq!(scored.rejected[70], NOT_FINITE);
+        assert!(scored.score[70].is_nan());
+        assert!(scored.margin.is_none_or(|margins| margins[70].is_nan()));
+        for row in (0..203).filter(|row| *row != 70) {
+            let score = scored.score[row].to_bits();
             assert_eq!(
-                (scored.rejected[row], scored.score[row].to_bits()),
+                (scored.rejected[row], score),
                 (None, golden.score[row].to_bits())
             );
         }
@@ -289,4 +326,10 @@ fn rows_are_not_blamed_for_a_model_that_never_worked() {
         bits(&model.run(&golden.columns).unwrap().score),
         bits(&golden.score)
     );
+}
+
+#[test]
+fn a_model_can_be_opened_in_one_thread_and_used_in_another() {
+    fn can_be_sent<T: Send>() {}
+    can_be_sent::<Model>();
 }
