@@ -209,6 +209,12 @@ impl Stages {
             rejected,
             chunk_rows,
         } = self.model.run(&batch.payload().features)?;
+        // A row without a score gets one that nobody will see: its rejection comes first everywhere.
+        let decidable: Vec<f32> = score
+            .iter()
+            .zip(&rejected)
+            .map(|(score, rejection)| if rejection.is_some() { 0.0 } else { *score })
+            .collect();
         let batch = batch.map(|lineage, featured| {
             lineage.reject_all(&rejected);
             Scored {
@@ -218,10 +224,8 @@ impl Stages {
                 chunk_rows,
             }
         });
-        Ok(batch.map(|_, scored| {
-            let decisions = self.policy.decide(&scored.score);
-            Decided { scored, decisions }
-        }))
+        let decisions = self.policy.decide(&decidable);
+        Ok(batch.map(|_, scored| Decided { scored, decisions }))
     }
 
     /// The text that names the event of a row.

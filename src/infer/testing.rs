@@ -9,7 +9,7 @@ use super::Runtime;
 use crate::package::Package;
 
 /// The library that `ORT_DYLIB_PATH` names. Without it, a failure where `CI` is `true`; else nothing, and the
-/// test's name is added to the file that `PROBITY_SKIPS` names, from which `make test` prints what it left out.
+/// test's name is added to the file that `PROBITY_SKIP_LOG` names, from which `make test` prints what it left out.
 pub fn runtime(test: &str) -> Option<&'static Runtime> {
     if env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty()) {
         return Some(
@@ -21,7 +21,7 @@ pub fn runtime(test: &str) -> Option<&'static Runtime> {
         Ok("true"),
         "{test} needs ORT_DYLIB_PATH, which is not set"
     );
-    if let Some(path) = env::var_os("PROBITY_SKIPS") {
+    if let Some(path) = env::var_os("PROBITY_SKIP_LOG") {
         let mut skips = OpenOptions::new()
             .create(true)
             .append(true)
