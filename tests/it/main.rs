@@ -4,5 +4,6 @@
 //! module per promise.
 
 mod kit;
+mod spine;
 
 mod broker;
