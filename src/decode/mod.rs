@@ -11,6 +11,7 @@
 mod avro;
 mod column;
 mod json;
+mod scan;
 
 use arrow::array::RecordBatch;
 
