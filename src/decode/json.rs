@@ -30,6 +30,8 @@ use crate::schema::{Field, InputSchema, TextFault};
 /// Decodes JSON objects of one schema.
 pub(super) struct JsonReader {
     fields: Vec<Field>,
+    /// As they stand in the text, unless they are escaped.
+    quoted_names: Vec<String>,
     names: Names,
     unknown_fields: UnknownFields,
     max_depth: usize,
@@ -38,9 +40,15 @@ pub(super) struct JsonReader {
 impl JsonReader {
     pub fn new(schema: &InputSchema, unknown_fields: UnknownFields, max_depth: usize) -> Self {
         let fields = schema.fields().to_vec();
+        let quoted_names = fields
+            .iter()
+            .map(|field| format!("\"{}\"", field.name))
+            .collect();
+        let names = Names::of(&fields);
         JsonReader {
-            names: Names::of(&fields),
             fields,
+            quoted_names,
+            names,
             unknown_fields,
             max_depth,
         }
@@ -63,8 +71,8 @@ impl JsonReader {
         let mut unknown = 0;
         // The field after the last one: producers repeat the order of the schema.
         let mut expected = 0;
-        while let Some(key) = scanner.next_key(known + unknown == 0)? {
-            let field = self.names.find(&key.unescaped()?, expected);
+        while scanner.has_key(known + unknown == 0)? {
+            let field = self.read_key(scanner, expected)?;
             let token = scanner.value()?;
             match field {
                 Some(index) => {
@@ -82,6 +90,16 @@ impl JsonReader {
             self.fill_missing(columns)?;
         }
         Ok(unknown as u64)
+    }
+
+    fn read_key(&self, scanner: &mut Scanner, expected: usize) -> Result<Option<usize>, Reason> {
+        if let Some(quoted) = self.quoted_names.get(expected)
+            && scanner.take_key(quoted)?
+        {
+            return Ok(Some(expected));
+        }
+        let key = scanner.key()?.unescaped()?;
+        Ok(self.names.find(&key))
     }
 
     fn read_field(&self, index: usize, token: Token, columns: &mut Columns) -> Result<(), Reason> {

@@ -61,16 +61,34 @@ impl<'a> Scanner<'a> {
         self.take(b'{')
     }
 
-    /// The next key of the object that was opened, or `None` at its end.
-    pub fn next_key(&mut self, is_first: bool) -> Result<Option<Text<'a>>, Reason> {
+    /// Steps to the next key of the object that was opened; false at its end.
+    pub fn has_key(&mut self, is_first: bool) -> Result<bool, Reason> {
         self.skip_blanks();
         if self.take(b'}') {
-            return Ok(None);
+            return Ok(false);
         }
         if !is_first {
             self.expect(b',')?;
+            self.skip_blanks();
         }
-        self.key().map(Some)
+        Ok(true)
+    }
+
+    /// Passes over the key if it is written as `quoted`, which is quicker than reading it.
+    pub fn take_key(&mut self, quoted: &str) -> Result<bool, Reason> {
+        if !self.text[self.at..].starts_with(quoted) {
+            return Ok(false);
+        }
+        self.at += quoted.len();
+        self.end_key()?;
+        Ok(true)
+    }
+
+    pub fn key(&mut self) -> Result<Text<'a>, Reason> {
+        self.skip_blanks();
+        let key = self.string()?;
+        self.end_key()?;
+        Ok(key)
     }
 
     /// The value that comes next.
@@ -116,12 +134,9 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn key(&mut self) -> Result<Text<'a>, Reason> {
+    fn end_key(&mut self) -> Result<(), Reason> {
         self.skip_blanks();
-        let key = self.string()?;
-        self.skip_blanks();
-        self.expect(b':')?;
-        Ok(key)
+        self.expect(b':')
     }
 
     fn scalar(&mut self) -> Result<Token<'a>, Reason> {
@@ -177,11 +192,7 @@ impl<'a> Scanner<'a> {
         self.expect(b'"')?;
         let mut is_escaped = false;
         loop {
-            let rest = &self.text.as_bytes()[self.at..];
-            let plain = rest
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
-            self.at += plain.ok_or(Reason::Malformed)?;
+            self.skip_plain();
             if self.take(b'"') {
                 break;
             }
@@ -192,6 +203,24 @@ impl<'a> Scanner<'a> {
             quoted: &self.text[start..self.at],
             is_escaped,
         })
+    }
+
+    /// Stops at a quote, a backslash or a control character, or at the end: eight bytes at a time,
+    /// because strings are most of a record.
+    fn skip_plain(&mut self) {
+        let (chunks, rest) = self.text.as_bytes()[self.at..].as_chunks::<8>();
+        for chunk in chunks {
+            let special = special_bytes(u64::from_le_bytes(*chunk));
+            if special != 0 {
+                self.at += special.trailing_zeros() as usize / 8;
+                return;
+            }
+            self.at += 8;
+        }
+        let plain = rest
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
+        self.at += plain.unwrap_or(rest.len());
     }
 
     fn escape(&mut self) -> Result<(), Reason> {
@@ -259,6 +288,15 @@ impl<'a> Scanner<'a> {
         }
         Ok(false)
     }
+}
+
+/// The highest bit of the lowest byte that ends a run of plain characters, and perhaps of some above
+/// it. Subtracting one from a byte borrows from its highest bit only where the byte was zero.
+fn special_bytes(chunk: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let below = |limit: u8, bytes: u64| bytes.wrapping_sub(ONES * u64::from(limit)) & !bytes;
+    let equal = |byte: u8| below(1, chunk ^ (ONES * u64::from(byte)));
+    (below(0x20, chunk) | equal(b'"') | equal(b'\\')) & (ONES << 7)
 }
 
 fn closing(bracket: u8) -> u8 {
