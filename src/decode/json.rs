@@ -22,7 +22,7 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDate};
 
 use super::column::{Column, Columns};
-use super::scan::{Scanner, Text, Token};
+use super::scan::{Kind, Scanner, Token};
 use super::{Names, UnknownFields};
 use crate::record::Reason;
 use crate::schema::{Field, InputSchema, TextFault};
@@ -107,9 +107,9 @@ impl JsonReader {
             return Err(Reason::Malformed);
         }
         let column = columns.get(index);
-        match token {
-            Token::Null if self.fields[index].nullable => column.push_null(),
-            Token::Null => return Err(Reason::MissingField),
+        match token.kind {
+            Kind::Null if self.fields[index].nullable => column.push_null(),
+            Kind::Null => return Err(Reason::MissingField),
             _ => push(token, column)?,
         }
         Ok(())
@@ -136,31 +136,38 @@ fn not_an_object(mut scanner: Scanner<'_>) -> Reason {
 
 /// Pushes a value that is not null into a column.
 fn push(token: Token<'_>, column: &mut Column) -> Result<(), Reason> {
-    match (column, token) {
-        (Column::String(rows), Token::Text(text)) => rows.push(&text.unescaped()?),
-        (Column::Enum(symbols, rows), Token::Text(text)) => {
-            let symbol = text.unescaped()?;
+    use Kind::{Escaped, False, Number, Plain, True};
+    match (column, token.kind) {
+        (Column::String(rows), Plain | Escaped) => rows.push(&token.unescaped()?),
+        (Column::Enum(symbols, rows), Plain | Escaped) => {
+            let symbol = token.unescaped()?;
             if !symbols.contains(&symbol) {
                 return Err(Reason::UnknownSymbol);
             }
             rows.push(&symbol);
         }
-        (Column::Int(rows), Token::Number(number)) => rows.push(integer(number)?),
-        (Column::Long(rows), Token::Number(number)) => rows.push(integer(number)?),
-        (Column::Float(rows), Token::Number(number)) => rows.push(float(number, f32::is_finite)?),
-        (Column::Double(rows), Token::Number(number)) => rows.push(float(number, f64::is_finite)?),
-        (Column::Boolean(rows), Token::Boolean(flag)) => rows.push(flag),
-        (Column::Timestamp(unit, rows), Token::Number(number)) => {
-            rows.push(unit.to_micros(integer(number)?).ok_or(Reason::OutOfRange)?);
+        (Column::Int(rows), Number) => rows.push(integer(token.text)?),
+        (Column::Long(rows), Number) => rows.push(integer(token.text)?),
+        (Column::Float(rows), Number) => rows.push(float(token.text, f32::is_finite)?),
+        (Column::Double(rows), Number) => rows.push(float(token.text, f64::is_finite)?),
+        (Column::Boolean(rows), True) => rows.push(true),
+        (Column::Boolean(rows), False) => rows.push(false),
+        (Column::Timestamp(unit, rows), Number) => {
+            rows.push(
+                unit.to_micros(integer(token.text)?)
+                    .ok_or(Reason::OutOfRange)?,
+            );
         }
-        (Column::Timestamp(_, rows), Token::Text(text)) => rows.push(timestamp(text)?),
-        (Column::Date(rows), Token::Number(number)) => rows.push(integer(number)?),
-        (Column::Date(rows), Token::Text(text)) => rows.push(date(text)?),
-        (Column::Decimal(kind, rows), Token::Number(number)) => {
-            rows.push(kind.from_text(number).map_err(reason)?);
+        (Column::Timestamp(_, rows), Plain | Escaped) => {
+            rows.push(timestamp(&token.unescaped()?)?);
         }
-        (Column::Decimal(kind, rows), Token::Text(text)) => {
-            rows.push(kind.from_text(&text.unescaped()?).map_err(reason)?);
+        (Column::Date(rows), Number) => rows.push(integer(token.text)?),
+        (Column::Date(rows), Plain | Escaped) => rows.push(date(&token.unescaped()?)?),
+        (Column::Decimal(kind, rows), Number) => {
+            rows.push(kind.from_text(token.text).map_err(reason)?);
+        }
+        (Column::Decimal(kind, rows), Plain | Escaped) => {
+            rows.push(kind.from_text(&token.unescaped()?).map_err(reason)?);
         }
         _ => return Err(Reason::WrongType),
     }
@@ -192,13 +199,12 @@ fn float<T: FromStr + Copy>(number: &str, is_finite: fn(T) -> bool) -> Result<T,
     parsed.ok_or(Reason::OutOfRange)
 }
 
-fn timestamp(text: Text) -> Result<i64, Reason> {
-    let time = DateTime::parse_from_rfc3339(&text.unescaped()?).map_err(|_| Reason::WrongType)?;
+fn timestamp(text: &str) -> Result<i64, Reason> {
+    let time = DateTime::parse_from_rfc3339(text).map_err(|_| Reason::WrongType)?;
     Ok(time.timestamp_micros())
 }
 
-fn date(text: Text) -> Result<i32, Reason> {
-    let text = text.unescaped()?;
+fn date(text: &str) -> Result<i32, Reason> {
     // Chrono also takes signs, blanks and short months, which are not ISO 8601.
     let is_iso = text.bytes().enumerate().all(|(at, byte)| match at {
         4 | 7 => byte == b'-',

@@ -8,34 +8,36 @@ use std::borrow::Cow;
 
 use crate::record::Reason;
 
-/// One value. Strings and numbers are as they were written; the grammar holds.
+/// One value, as it is written; the grammar holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Token<'a> {
+pub(super) struct Token<'a> {
+    pub kind: Kind,
+    pub text: &'a str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
     Null,
-    Boolean(bool),
-    Number(&'a str),
-    Text(Text<'a>),
-    /// An object or a list, skipped.
+    True,
+    False,
+    Number,
+    /// A string in which every character stands for itself.
+    Plain,
+    /// A string with escapes.
+    Escaped,
+    /// An object or a list.
     Nested,
 }
 
-/// A string.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Text<'a> {
-    quoted: &'a str,
-    is_escaped: bool,
-}
-
-impl<'a> Text<'a> {
-    /// Refuses an escape that stands for no character: half of a surrogate pair.
+impl<'a> Token<'a> {
+    /// What a string says. Refuses an escape that stands for no character: half of a surrogate pair.
     pub fn unescaped(self) -> Result<Cow<'a, str>, Reason> {
-        if self.is_escaped {
-            serde_json::from_str(self.quoted)
-                .map(Cow::Owned)
-                .map_err(|_| Reason::Malformed)
-        } else {
-            Ok(Cow::Borrowed(&self.quoted[1..self.quoted.len() - 1]))
+        if self.kind == Kind::Plain {
+            return Ok(Cow::Borrowed(&self.text[1..self.text.len() - 1]));
         }
+        serde_json::from_str(self.text)
+            .map(Cow::Owned)
+            .map_err(|_| Reason::Malformed)
     }
 }
 
@@ -84,20 +86,27 @@ impl<'a> Scanner<'a> {
         Ok(true)
     }
 
-    pub fn key(&mut self) -> Result<Text<'a>, Reason> {
-        self.skip_blanks();
-        let key = self.string()?;
+    /// The key that comes next.
+    pub fn key(&mut self) -> Result<Token<'a>, Reason> {
+        let start = self.at;
+        let kind = self.string()?;
+        let text = &self.text[start..self.at];
         self.end_key()?;
-        Ok(key)
+        Ok(Token { kind, text })
     }
 
     /// The value that comes next.
     pub fn value(&mut self) -> Result<Token<'a>, Reason> {
         self.skip_blanks();
-        match self.peek() {
-            Some(b'{' | b'[') => self.skip_nested().map(|()| Token::Nested),
-            _ => self.scalar(),
-        }
+        let start = self.at;
+        let kind = match self.peek() {
+            Some(b'{' | b'[') => self.nested()?,
+            _ => self.scalar()?,
+        };
+        Ok(Token {
+            kind,
+            text: &self.text[start..self.at],
+        })
     }
 
     /// Nothing but blanks may be left.
@@ -139,27 +148,26 @@ impl<'a> Scanner<'a> {
         self.expect(b':')
     }
 
-    fn scalar(&mut self) -> Result<Token<'a>, Reason> {
+    fn scalar(&mut self) -> Result<Kind, Reason> {
         match self.peek() {
-            Some(b'"') => self.string().map(Token::Text),
-            Some(b'-' | b'0'..=b'9') => self.number().map(Token::Number),
-            Some(b't') => self.word("true", Token::Boolean(true)),
-            Some(b'f') => self.word("false", Token::Boolean(false)),
-            Some(b'n') => self.word("null", Token::Null),
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word("true", Kind::True),
+            Some(b'f') => self.word("false", Kind::False),
+            Some(b'n') => self.word("null", Kind::Null),
             _ => Err(Reason::Malformed),
         }
     }
 
-    fn word(&mut self, word: &str, token: Token<'a>) -> Result<Token<'a>, Reason> {
+    fn word(&mut self, word: &str, kind: Kind) -> Result<Kind, Reason> {
         if !self.text[self.at..].starts_with(word) {
             return Err(Reason::Malformed);
         }
         self.at += word.len();
-        Ok(token)
+        Ok(kind)
     }
 
-    fn number(&mut self) -> Result<&'a str, Reason> {
-        let start = self.at;
+    fn number(&mut self) -> Result<Kind, Reason> {
         self.take(b'-');
         if !self.take(b'0') {
             self.digits()?;
@@ -171,7 +179,7 @@ impl<'a> Scanner<'a> {
             let _ = self.take(b'+') || self.take(b'-');
             self.digits()?;
         }
-        Ok(&self.text[start..self.at])
+        Ok(Kind::Number)
     }
 
     /// One digit or more.
@@ -187,22 +195,17 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<Text<'a>, Reason> {
-        let start = self.at;
+    fn string(&mut self) -> Result<Kind, Reason> {
         self.expect(b'"')?;
-        let mut is_escaped = false;
+        let mut kind = Kind::Plain;
         loop {
             self.skip_plain();
             if self.take(b'"') {
-                break;
+                return Ok(kind);
             }
             self.escape()?;
-            is_escaped = true;
+            kind = Kind::Escaped;
         }
-        Ok(Text {
-            quoted: &self.text[start..self.at],
-            is_escaped,
-        })
     }
 
     /// Stops at a quote, a backslash or a control character, or at the end: eight bytes at a time,
@@ -240,7 +243,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes over an object or a list; `open` holds the brackets that wait for their end.
-    fn skip_nested(&mut self) -> Result<(), Reason> {
+    fn nested(&mut self) -> Result<Kind, Reason> {
         let mut open = Vec::new();
         loop {
             self.skip_blanks();
@@ -258,7 +261,7 @@ impl<'a> Scanner<'a> {
                 _ => drop(self.scalar()?),
             }
             if !self.skip_to_next_item(&mut open)? {
-                return Ok(());
+                return Ok(Kind::Nested);
             }
         }
     }
@@ -279,6 +282,7 @@ impl<'a> Scanner<'a> {
             self.skip_blanks();
             if self.take(b',') {
                 if bracket == b'{' {
+                    self.skip_blanks();
                     self.key()?;
                 }
                 return Ok(true);
@@ -369,9 +373,10 @@ mod tests {
     #[test]
     fn brackets_are_limited_and_the_rest_is_not() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert_eq!(Scanner::new(&nested(3), 3).value(), Ok(Token::Nested));
-        assert_eq!(Scanner::new(&nested(4), 3).value(), Err(Reason::TooDeep));
+        let scan = |text: &str, limit| Scanner::new(text, limit).value().map(|token| token.kind);
+        assert_eq!(scan(&nested(3), 3), Ok(Kind::Nested));
+        assert_eq!(scan(&nested(4), 3), Err(Reason::TooDeep));
         let wide = format!("[{}\"[[[[\"]", "[],{},".repeat(1000));
-        assert_eq!(Scanner::new(&wide, 2).value(), Ok(Token::Nested));
+        assert_eq!(scan(&wide, 2), Ok(Kind::Nested));
     }
 }
