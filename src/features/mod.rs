@@ -207,11 +207,13 @@ impl Feature {
             return Err(refused(definition, &message));
         }
         let name = definition.name.clone();
+        // There is one zero here too.
+        let impute = definition.impute.map(|value| value + 0.0);
         Ok(Feature {
             name,
             node,
             feature_type,
-            impute: definition.impute,
+            impute,
         })
     }
 
