@@ -1,8 +1,8 @@
 //! Random numbers that depend on nothing but the seed, the entity and the number of its event.
 //!
-//! Knows nothing of payments. One ChaCha8 key stream is cut into regions, one for each event of each
-//! entity, and read by position: whatever other entities do, in whatever order, the draws of an
-//! event stay the same. Logarithm and cosine come from `libm`, so the bits do not depend on the
+//! Knows nothing of payments. One `ChaCha8` key stream is cut into regions, one for each event of
+//! each entity, and read by position: whatever other entities do, in whatever order, the draws of
+//! an event stay the same. Logarithm and cosine come from `libm`, so the bits do not depend on the
 //! platform.
 
 use std::f64::consts::TAU;
@@ -88,7 +88,7 @@ impl Draw {
     }
 }
 
-/// Spreads `number` over 64 bits: a bijection (the finaliser of SplitMix64).
+/// Spreads `number` over 64 bits: a bijection (the finaliser of `SplitMix64`).
 pub(super) fn scatter(number: u64) -> u64 {
     let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -184,10 +184,13 @@ impl Campaign {
         let mut draft = card.blank(draw, Channel::Ecommerce);
         draft.merchant = self.merchant;
         self.price(draw, &mut draft, 0.4);
-        draft.three_ds_result = Some(match draw.chance(0.85) {
-            true => ThreeDsResult::Absent,
-            false => ThreeDsResult::Attempted,
-        });
+        let asked = draw.chance(0.15);
+        let result = if asked {
+            ThreeDsResult::Attempted
+        } else {
+            ThreeDsResult::Absent
+        };
+        draft.three_ds_result = Some(result);
         draft.cvv_result = Some(CvvResult::ALL[draw.pick([55.0, 25.0, 20.0].into_iter())]);
         self.connect(draw, card, &mut draft, self.event / 6);
         draft
