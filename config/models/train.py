@@ -3,7 +3,7 @@
 
 Reads the matrix that probity itself computed, so there is no second implementation of a feature:
 
-    probity generate --seed 1 --cards 10000 --events 800000 --truth truth.csv > payments.ndjson
+    probity generate --seed 1 --cards 20000 --events 1600000 --truth truth.csv > payments.ndjson
     probity score --package config/models/card-risk --features features.parquet payments.ndjson
     pip install lightgbm==4.7.0 scikit-learn==1.9.1 onnx==1.23.2 onnxruntime==1.32.0 pyarrow==26.0.1
     python config/models/train.py --features features.parquet --truth truth.csv
