@@ -91,8 +91,9 @@ struct PolicyTable {
 struct FeatureTable {
     name: Spanned<String>,
     sql: Spanned<String>,
+    /// Without it, a 32-bit float.
     #[serde(rename = "type")]
-    kind: Spanned<String>,
+    kind: Option<Spanned<String>>,
     impute: Option<Spanned<f64>>,
 }
 
@@ -251,14 +252,18 @@ impl Reader<'_> {
 
     fn feature(&self, table: &FeatureTable, inputs: &Inputs) -> Result<FeatureSpec> {
         let name = self.column_name(&table.name)?;
-        let kind = self.kind(&name, &table.kind)?;
+        let kind = match &table.kind {
+            Some(kind) => self.kind(&name, kind)?,
+            None => FeatureKind::Float32,
+        };
         if matches!(inputs, Inputs::Matrix(_)) && kind != FeatureKind::Float32 {
             let message = format!(
                 "feature `{name}` is {}, but a matrix holds float32 only; write type = \"float32\", or leave out \
                  `model.matrix` if the model has one input for each feature",
                 kind.as_str()
             );
-            return Err(self.refuse(table.kind.span(), message));
+            let span = table.kind.as_ref().map_or(table.name.span(), Spanned::span);
+            return Err(self.refuse(span, message));
         }
         if table.sql.get_ref().trim().is_empty() {
             let message =

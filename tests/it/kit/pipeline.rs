@@ -36,7 +36,12 @@ impl<'c> Pipeline<'c> {
     pub fn prepare(kafka: &'c Cluster, name: &str, more: &str) -> Pipeline<'c> {
         let folder = folder(name);
         let config = folder.join("probity.toml");
-        let pipeline = Pipeline { kafka, name: name.to_owned(), folder, config };
+        let pipeline = Pipeline {
+            kafka,
+            name: name.to_owned(),
+            folder,
+            config,
+        };
         pipeline.configure(more);
         pipeline
     }
@@ -96,7 +101,14 @@ request_timeout = "3s"
         let replicas = self.kafka.size().min(3).to_string();
         let partitions = PARTITIONS.to_string();
         let (code, said) = self.command(&[
-            "topics", "create", "--start", start, "--partitions", &partitions, "--replicas", &replicas,
+            "topics",
+            "create",
+            "--start",
+            start,
+            "--partitions",
+            &partitions,
+            "--replicas",
+            &replicas,
         ]);
         assert_eq!(code, 0, "{said}");
     }
@@ -125,7 +137,11 @@ request_timeout = "3s"
     /// the report when they do not agree.
     pub fn assert_books_agree(&self, archived: bool) {
         let (agree, report) = self.books(archived);
-        assert!(agree, "{}: the books do not agree:\n{report}", self.folder.display());
+        assert!(
+            agree,
+            "{}: the books do not agree:\n{report}",
+            self.folder.display()
+        );
     }
 
     /// Whether the books agree, and the report.
@@ -152,7 +168,10 @@ request_timeout = "3s"
 
 /// `count` payments of the generator as messages, spread over the partitions by their key.
 pub fn payments(seed: u64, count: usize) -> Vec<Message> {
-    let settings = Settings { seed, ..Settings::for_cards(500) };
+    let settings = Settings {
+        seed,
+        ..Settings::for_cards(500)
+    };
     Generator::new(settings)
         .take(count)
         .map(|payment| {
