@@ -24,7 +24,10 @@ pub mod archive;
 
 // Around both.
 pub mod admin;
+mod crash;
 pub mod generate;
 pub mod metrics;
 pub mod native;
 pub mod pipeline;
+
+pub use crash::crash_point;

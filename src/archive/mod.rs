@@ -1,1 +1,4 @@
 //! To come.
+
+pub mod layout;
+pub mod store;
