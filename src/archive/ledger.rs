@@ -240,7 +240,8 @@ impl Tip {
         }
         for covered in coverage {
             let is_range = covered.first.0 >= 0
-                && (covered.next.0 > covered.first.0 || (may_skip && covered.next.0 >= covered.first.0));
+                && (covered.next.0 > covered.first.0
+                    || (may_skip && covered.next.0 >= covered.first.0));
             if !is_range {
                 return invalid("it covers an empty or reversed range of its input");
             }
@@ -273,7 +274,10 @@ impl State {
     /// Where a stream stands; at its genesis if no entry names it.
     #[must_use]
     pub fn tip(&self, stream: &StreamId) -> Tip {
-        self.streams.get(stream).cloned().unwrap_or_else(Tip::genesis)
+        self.streams
+            .get(stream)
+            .cloned()
+            .unwrap_or_else(Tip::genesis)
     }
 
     /// Every stream that has an entry, in the order of their ids.
@@ -314,7 +318,9 @@ impl State {
         }
         tip.accepts(&segment.coverage, false)?;
         let kinds = [segment.scored, segment.rejected, segment.gaps];
-        let rows = kinds.iter().try_fold(0u64, |sum, &count| sum.checked_add(count));
+        let rows = kinds
+            .iter()
+            .try_fold(0u64, |sum, &count| sum.checked_add(count));
         if rows != Some(segment.rows) || segment.rows == 0 {
             return invalid("its rows do not add up");
         }
@@ -356,7 +362,8 @@ impl State {
     }
 
     fn fold_reseal(&mut self, reseal: &Reseal) -> Result<(), Invalid> {
-        let is_resealed = |tip: &&mut Tip| tip.last.as_ref().is_some_and(|last| last.n == reseal.entry);
+        let is_resealed =
+            |tip: &&mut Tip| tip.last.as_ref().is_some_and(|last| last.n == reseal.entry);
         let Some(tip) = self.streams.values_mut().find(is_resealed) else {
             return invalid("it reseals an entry that is not the last segment of its stream");
         };
@@ -376,12 +383,16 @@ impl State {
             stream: stream.clone(),
             next: tip.next,
             head: tip.head,
-            coverage: tip.coverage.iter().map(|(input, &next)| CoverageDocument {
-                topic: input.topic.clone(),
-                topic_id: input.topic_id.clone(),
-                partition: input.partition,
-                next,
-            }).collect(),
+            coverage: tip
+                .coverage
+                .iter()
+                .map(|(input, &next)| CoverageDocument {
+                    topic: input.topic.clone(),
+                    topic_id: input.topic_id.clone(),
+                    partition: input.partition,
+                    next,
+                })
+                .collect(),
             last: tip.last.clone(),
             files: tip.files.clone(),
         });

@@ -1,4 +1,6 @@
 //! To come.
 
 pub mod layout;
+pub mod ledger;
+pub mod log;
 pub mod store;
