@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
 
+use super::log::Origin;
+use super::stream::Record;
 use crate::evidence::{
     Context, Facts, Kind, Place, Range, Verdict, Writer, head, lay_out, row_schema,
 };
@@ -13,6 +15,14 @@ use crate::record::{Decision, Digest, NextOffset, Offset, Position, Reason, Reje
 /// The UTC day in µs, and a noon.
 pub const DAY: i64 = 86_400_000_000;
 pub const NOON: i64 = 19_675 * DAY + DAY / 2;
+
+pub fn origin() -> Origin {
+    Origin {
+        cluster_id: "cluster".into(),
+        evidence_topic: "payments.evidence".into(),
+        evidence_topic_id: "evidence-id".into(),
+    }
+}
 
 pub fn context(model_version: &str) -> Arc<Context> {
     let schema = row_schema(
@@ -44,16 +54,26 @@ pub fn context(model_version: &str) -> Arc<Context> {
 
 /// What the evidence topic holds at one position.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct Written {
     pub position: Position,
     pub header: Vec<u8>,
     pub value: Vec<u8>,
 }
 
+impl Written {
+    pub fn record(&self) -> Record<'_> {
+        Record {
+            position: self.position,
+            header: Some(&self.header),
+            value: &self.value,
+        }
+    }
+}
+
 /// A partition of the evidence topic that is being written.
 pub struct Topic {
     pub partition: i32,
-    pub records: Vec<Record>,
+    pub records: Vec<Written>,
     /// The next position.
     pub end: i64,
     /// The next input offset.
@@ -108,7 +128,7 @@ impl Topic {
         for message in messages {
             let header = message.header.to_bytes();
             assert_eq!(head(&header, &message.value), new_head);
-            self.records.push(Record {
+            self.records.push(Written {
                 position: Position(self.end),
                 header,
                 value: message.value,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::layout;
-use super::ledger::{self, Entry, State};
+use super::ledger::{self, Entry, File, Reseal, Segment, State};
 use super::store::{self, Ensured, Store};
 use crate::error::{Fatal, Result};
 use crate::record::Digest;
@@ -138,6 +138,39 @@ impl Log {
             }
         }
         Ok(None)
+    }
+
+    /// The files that would do for a committed segment: its own, and those of its reseals.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn files_of(&mut self, segment: &Segment) -> Result<Vec<File>> {
+        self.catch_up()?;
+        let tip = self.state.tip(&segment.stream);
+        if tip.last.is_some_and(|last| last.n == segment.n) {
+            return Ok(tip.files);
+        }
+        // The stream has gone on; its reseals are among the entries since.
+        let own = File {
+            sha256: segment.sha256,
+            bytes: segment.bytes,
+        };
+        let mut files = vec![own];
+        for n in segment.n + 1..self.state.entries() {
+            let bytes = store::get(&*self.store, &layout::entry(n))?;
+            let entry = bytes.and_then(|bytes| Entry::parse(&bytes).ok());
+            if let Some(Entry::Reseal(Reseal {
+                entry,
+                sha256,
+                bytes,
+                ..
+            })) = entry
+                && entry == segment.n
+            {
+                files.push(File { sha256, bytes });
+            }
+        }
+        Ok(files)
     }
 
     /// What others would refuse must not be put: it could never be taken back.

@@ -14,7 +14,7 @@ use parquet::file::metadata::KeyValue;
 
 use super::columns::{Columns, Kinds, Rows};
 use super::layout::{self, Day};
-use super::ledger::{Coverage, File, Segment, StreamId};
+use super::ledger::{Coverage, File, Segment, StreamId, Tip};
 use crate::evidence::Context;
 use crate::record::{Digest, NextOffset, NextPosition, Offset};
 
@@ -24,6 +24,9 @@ const PENDING_MESSAGES: usize = 32;
 
 /// What an array costs besides its values, about. Matters for messages of few rows.
 const ARRAY_OVERHEAD: usize = 256;
+
+/// What the compressor of a column holds, about. Measured; the Parquet writer does not count it.
+const COMPRESSOR_OVERHEAD: usize = 48 << 10;
 
 /// Where a segment begins.
 #[derive(Clone, Debug)]
@@ -148,7 +151,12 @@ impl Open {
     /// Bytes of memory that this holds, about.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.writer.memory_size() + self.writer.inner().capacity() + self.pending_bytes
+        let compressors = match self.writer.in_progress_rows() {
+            0 => 0,
+            _ => self.columns.schema().fields().len() * COMPRESSOR_OVERHEAD,
+        };
+        let encoded = self.writer.memory_size() + self.writer.inner().capacity();
+        encoded + compressors + self.pending_bytes
     }
 
     /// Ends the file.
@@ -223,6 +231,15 @@ pub struct Closed {
 }
 
 impl Closed {
+    /// Whether it begins where the stream stands.
+    #[must_use]
+    pub fn joins(&self, tip: &Tip) -> bool {
+        let covered = tip.coverage.get(&self.coverage.input());
+        self.start.first == tip.next
+            && self.start.prev_head == tip.head
+            && covered.is_none_or(|next| next.expected() == self.coverage.first)
+    }
+
     #[must_use]
     pub fn file(&self) -> File {
         File {

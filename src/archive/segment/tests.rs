@@ -254,13 +254,12 @@ fn ids_of_columns_are_distinct() {
 fn open_segments_are_kept_small() {
     let context = context("1");
     let mut topic = Topic::new(0);
-    for i in 0..40 {
+    for i in 0..100 {
         topic.write(&context, 1000, NOON + i);
     }
     let raw: usize = topic.records.iter().map(|record| record.value.len()).sum();
     let open = open(&topic, &context);
-    assert_eq!(open.rows(), 40_000);
-    println!("{} {} {raw}", open.memory(), open.bytes());
+    assert_eq!(open.rows(), 100_000);
     assert!(open.memory() < raw, "{} of {raw} bytes", open.memory());
     assert!(open.bytes() < open.memory());
 }
