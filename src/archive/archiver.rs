@@ -192,6 +192,12 @@ impl Archiver {
         self.streams.values().map(|stream| stream.memory).sum()
     }
 
+    /// The partitions that are assigned.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<i32> {
+        self.streams.keys().copied().collect()
+    }
+
     /// How many partitions wait for an operator.
     #[must_use]
     pub fn stopped(&self) -> usize {
