@@ -25,14 +25,16 @@ fn produce(producer: &BaseProducer, topic: &mut Topic) {
     producer.flush(Duration::from_secs(30)).unwrap();
 }
 
+/// In a group of its own each time: the mock cluster waits for members that have left.
 fn archive(
     cluster: &MockCluster<'_, DefaultProducerContext>,
     store: &Arc<Local>,
+    group: &str,
 ) -> Result<Summary> {
     let mut consumer = ClientConfig::new();
     consumer
         .set("bootstrap.servers", cluster.bootstrap_servers())
-        .set("group.id", "archive")
+        .set("group.id", group)
         // Not what must hold: it is overridden.
         .set("auto.offset.reset", "latest");
     run(Args {
@@ -78,12 +80,12 @@ fn a_topic_is_archived_from_where_the_ledger_ends() {
         stopped_partitions: 0,
         is_complete: true,
     };
-    assert_eq!(archive(&cluster, &store).unwrap(), complete);
+    assert_eq!(archive(&cluster, &store, "first").unwrap(), complete);
     assert_eq!(tips(&store), [(0, 5, 15), (1, 5, 5)]);
     // The context came with the first message, which is behind the tip now.
     one.write(&context, 2, NOON);
     produce(&producer, &mut one);
-    assert_eq!(archive(&cluster, &store).unwrap(), complete);
+    assert_eq!(archive(&cluster, &store, "second").unwrap(), complete);
     assert_eq!(tips(&store), [(0, 6, 2), (1, 5, 5)]);
     // A message that does not join stops its partition, and no other.
     one.head = crate::record::Digest::ZERO;
@@ -91,7 +93,7 @@ fn a_topic_is_archived_from_where_the_ledger_ends() {
     two.write(&context, 4, NOON);
     produce(&producer, &mut one);
     produce(&producer, &mut two);
-    let stopped = archive(&cluster, &store).unwrap();
+    let stopped = archive(&cluster, &store, "third").unwrap();
     assert_eq!(
         (stopped.stopped_partitions, stopped.is_complete),
         (1, false)
