@@ -132,13 +132,15 @@ fn only_the_one_form_is_read() {
     }
 }
 
+type Change = fn(&mut Segment);
+
 #[test]
 fn what_does_not_follow_is_refused_and_changes_nothing() {
     let (_, state) = folded(&[(0, 7), (1, 3)]);
     let tip = state.tip(&stream(0));
     let good = segment(2, 0, &tip, 5);
     assert!(state.clone().fold(entry(good.clone())).is_ok());
-    let changes: [(&str, fn(&mut Segment)); 14] = [
+    let changes: [(&str, Change); 14] = [
         ("number", |s| s.n = 1),
         ("before the tip", |s| s.first.0 -= 1),
         ("after the tip", |s| s.first.0 += 1),
