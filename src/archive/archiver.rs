@@ -1,0 +1,509 @@
+//! The archiver: messages of the evidence topic in, entries and files out. DESIGN §6, the loop.
+//!
+//! Knows a [`Store`] and evidence, no Kafka and no clock: who drives it assigns partitions, hands over
+//! messages in the order of their positions, and carries out the [`Move`]s. Of two archivers that think
+//! they own a partition, whatever their clocks, versions and delays, each message ends in exactly one
+//! committed segment; the simulation below drives several through crashes and lost answers to see it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Observer;
+use super::layout;
+use super::ledger::{Entry, File, Reseal, Segment, State, StreamId};
+use super::log::{self, Log, Origin};
+use super::roll::Settings;
+use super::segment::{Closed, Open};
+use super::store::{self, Ensured, Store};
+use super::stream::{Cursor, Joined, Phase, Record, Stream};
+use crate::error::{Fatal, Result};
+use crate::evidence::{Context, Header, Reader};
+use crate::record::{Digest, NextPosition, Position};
+
+/// What the driver must do with its source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Move {
+    /// Read the partition from this position on.
+    Seek(i32, NextPosition),
+    /// Read the partition no more, until it is assigned again.
+    Stop(i32),
+    /// Everything before this position is committed: worth telling the group, for its lag.
+    Committed(i32, NextPosition),
+}
+
+/// Follows the partitions that it is assigned.
+pub struct Archiver {
+    store: Arc<dyn Store>,
+    log: Log,
+    origin: Origin,
+    writer: String,
+    settings: Settings,
+    observer: Arc<dyn Observer>,
+    reader: Reader,
+    stored_contexts: BTreeSet<Digest>,
+    streams: BTreeMap<i32, Stream>,
+    moves: Vec<Move>,
+}
+
+/// Whether a segment was committed by us, or the tip had moved.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Committed,
+    LostRace,
+}
+
+impl Archiver {
+    /// Checks the store and the archive, and reads the ledger.
+    ///
+    /// # Errors
+    /// When the store does not answer or breaks its promises, or the archive is another one's.
+    pub fn open(
+        store: Arc<dyn Store>,
+        origin: Origin,
+        writer: String,
+        settings: Settings,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Archiver> {
+        store::probe(&*store)?;
+        log::claim(&*store, &origin)?;
+        Ok(Archiver {
+            log: Log::open(store.clone())?,
+            store,
+            origin,
+            writer,
+            settings,
+            observer,
+            reader: Reader::default(),
+            stored_contexts: BTreeSet::new(),
+            streams: BTreeMap::new(),
+            moves: Vec::new(),
+        })
+    }
+
+    /// Takes a partition over. Returns the position to read from.
+    ///
+    /// # Errors
+    /// When the store does not answer, or contradicts itself.
+    pub fn assign(&mut self, partition: i32) -> Result<NextPosition> {
+        self.log.catch_up()?;
+        let id = StreamId {
+            cluster_id: self.origin.cluster_id.clone(),
+            topic: self.origin.evidence_topic.clone(),
+            topic_id: self.origin.evidence_topic_id.clone(),
+            partition,
+        };
+        let tip = self.log.state().tip(&id);
+        let (phase, cursor) = match tip.last.clone() {
+            // Finish first: no entry may follow one whose file is not there.
+            Some(last) if !self.has_file(&last, &tip.files)? => {
+                tracing::info!(
+                    partition,
+                    entry = last.n,
+                    path = last.path,
+                    "finishing a segment"
+                );
+                let cursor = Cursor::before(&last, tip);
+                (Phase::Finishing(Box::new(last)), cursor)
+            }
+            _ => (Phase::Following, Cursor::following(tip)),
+        };
+        let next = cursor.next;
+        self.streams
+            .insert(partition, Stream::new(id, phase, cursor));
+        Ok(next)
+    }
+
+    /// Looks at the size only: a file appears whole, and `probity verify` reads the bytes.
+    fn has_file(&self, last: &Segment, files: &[File]) -> Result<bool> {
+        match store::size(&*self.store, &last.path)? {
+            None => Ok(false),
+            Some(size) if files.iter().any(|file| file.bytes == size) => Ok(true),
+            Some(_) => Err(self.foreign_file(last)),
+        }
+    }
+
+    fn foreign_file(&self, entry: &Segment) -> Fatal {
+        Fatal::integrity(format!(
+            "`{}` in the archive at {} is not the file that ledger entry {} commits: something else \
+             wrote it. find out what, keep a copy, and remove it: the archiver makes the right one \
+             again from the evidence topic",
+            entry.path,
+            self.store.place(),
+            entry.n
+        ))
+    }
+
+    /// Gives a partition up. What is open is dropped; it is still in the topic.
+    pub fn revoke(&mut self, partition: i32) {
+        self.streams.remove(&partition);
+    }
+
+    /// Says which positions the topic still holds of an assigned partition: `[low, high)`.
+    pub fn has_bounds(&mut self, partition: i32, low: i64, high: i64) {
+        let Some(stream) = self.streams.get(&partition) else {
+            return;
+        };
+        let next = stream.cursor.next;
+        if low > next.0 {
+            self.stop(
+                partition,
+                &format!("the topic begins at {low}, but the archive ends at {next}"),
+            );
+        } else if high < next.0 {
+            self.stop(
+                partition,
+                &format!("the topic ends at {high}, but the archive at {next}"),
+            );
+        }
+    }
+
+    /// Says that the end of a partition was read, for now.
+    pub fn drained(&mut self, partition: i32) {
+        if let Some(stream) = self.streams.get_mut(&partition) {
+            stream.is_drained = true;
+        }
+    }
+
+    /// Forgets what was said by [`Archiver::drained`], and returns where to read from to say it again.
+    pub fn doubt_drained(&mut self) -> Vec<(i32, NextPosition)> {
+        let active = self
+            .streams
+            .iter_mut()
+            .filter(|(_, stream)| stream.is_active());
+        let places = active.map(|(&partition, stream)| {
+            stream.is_drained = false;
+            (partition, stream.cursor.next)
+        });
+        places.collect()
+    }
+
+    /// Whether all partitions that are read at all are drained.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        let mut active = self.streams.values().filter(|stream| stream.is_active());
+        active.all(|stream| stream.is_drained)
+    }
+
+    /// Bytes of memory that all open segments hold together, about.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.streams.values().map(|stream| stream.memory).sum()
+    }
+
+    /// The partitions that are assigned.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<i32> {
+        self.streams.keys().copied().collect()
+    }
+
+    /// How many partitions wait for an operator.
+    #[must_use]
+    pub fn stopped(&self) -> usize {
+        let streams = self.streams.values();
+        streams.filter(|stream| !stream.is_active()).count()
+    }
+
+    /// What the driver must do, in this order, before it hands over another message.
+    pub fn take_moves(&mut self) -> Vec<Move> {
+        std::mem::take(&mut self.moves)
+    }
+
+    /// Takes the next message of a partition.
+    ///
+    /// # Errors
+    /// When the store does not answer, or contradicts itself or the topic.
+    pub fn message(&mut self, partition: i32, record: Record<'_>) -> Result<()> {
+        let Some(stream) = self.streams.get_mut(&partition) else {
+            return Ok(());
+        };
+        if !stream.is_active() || record.position.0 < stream.cursor.next.0 {
+            return Ok(());
+        }
+        stream.is_drained = false;
+        match self.join(partition, record)? {
+            Ok(joined) => self.add(partition, joined),
+            Err(reason) => self.refuse(partition, record.position, &reason),
+        }
+    }
+
+    /// Checks that a message joins what is before it, and reads its rows.
+    fn join(&mut self, partition: i32, record: Record<'_>) -> Result<Result<Joined, String>> {
+        let Some(bytes) = record.header else {
+            let reason = format!("it has no header `{}`: it is not evidence", Header::NAME);
+            return Ok(Err(reason));
+        };
+        let header = match Header::parse(bytes) {
+            Ok(header) => header,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        if !header.brings_context && !self.reader.knows(header.context) {
+            self.fetch_context(header.context)?;
+        }
+        Ok(self.streams[&partition].join(&mut self.reader, header, bytes, record))
+    }
+
+    /// A message may name a context that a committed segment already had: then the archive has it.
+    fn fetch_context(&mut self, digest: Digest) -> Result<()> {
+        let path = layout::context(digest);
+        let Some(bytes) = store::get(&*self.store, &path)? else {
+            return Ok(());
+        };
+        let context = Context::parse(&bytes).ok();
+        let learnt = context
+            .filter(|context| context.digest() == digest)
+            .and_then(|context| self.reader.learn(Arc::new(context)).ok());
+        if learnt.is_none() {
+            return Err(self.foreign_context(&path));
+        }
+        self.stored_contexts.insert(digest);
+        Ok(())
+    }
+
+    fn foreign_context(&self, path: &str) -> Fatal {
+        let place = self.store.place();
+        Fatal::integrity(format!(
+            "`{path}` in the archive at {place} does not hold the context that its name promises: it \
+             was altered. restore it from a backup"
+        ))
+    }
+
+    /// A message that does not join: looked at twice, because it may be one from before a seek.
+    fn refuse(&mut self, partition: i32, position: Position, reason: &str) -> Result<()> {
+        let stream = self
+            .streams
+            .get_mut(&partition)
+            .expect("the caller has found it");
+        if !stream.in_doubt {
+            stream.in_doubt = true;
+            let next = stream.cursor.next;
+            self.moves.push(Move::Seek(partition, next));
+            return Ok(());
+        }
+        if matches!(stream.phase, Phase::Following) && self.seal(partition)? == Outcome::LostRace {
+            return Ok(());
+        }
+        self.stop(
+            partition,
+            &format!("the message at {position} does not join: {reason}"),
+        );
+        Ok(())
+    }
+
+    fn stop(&mut self, partition: i32, reason: &str) {
+        let Some(stream) = self.streams.get_mut(&partition) else {
+            return;
+        };
+        stream.phase = Phase::Stopped;
+        stream.open = None;
+        let topic = &stream.id.topic;
+        tracing::error!(
+            topic,
+            partition,
+            reason,
+            "archiving of a partition has stopped; what is missing can only be accepted by an operator, \
+             with a break in the ledger; other partitions go on"
+        );
+        self.observer.stopped(partition, reason);
+        self.moves.push(Move::Stop(partition));
+    }
+
+    /// Adds a message to the open segment, which may end before or after it.
+    fn add(&mut self, partition: i32, joined: Joined) -> Result<()> {
+        let stream = &self.streams[&partition];
+        let is_following = matches!(stream.phase, Phase::Following);
+        let header = &joined.rows.header;
+        let ends = |open: &Open| is_following && self.settings.ends_before(open, header);
+        if stream.open.as_ref().is_some_and(ends) && self.seal(partition)? == Outcome::LostRace {
+            return Ok(());
+        }
+        let position = joined.rows.position;
+        let stream = self
+            .streams
+            .get_mut(&partition)
+            .expect("the caller has found it");
+        if let Err(reason) = stream.push(joined, &self.writer)? {
+            return self.refuse(partition, position, &reason);
+        }
+        let is_full = stream
+            .open
+            .as_ref()
+            .is_some_and(|open| self.settings.is_full(open));
+        match &stream.phase {
+            Phase::Finishing(entry) if position.next() == entry.next => self.finish(partition)?,
+            Phase::Following if is_full => {
+                self.seal(partition)?;
+            }
+            Phase::Following | Phase::Finishing(_) | Phase::Stopped => {}
+        }
+        self.keep_budget()
+    }
+
+    /// Ends segments early while all together hold more than the budget, the largest first.
+    fn keep_budget(&mut self) -> Result<()> {
+        while self.memory() > self.settings.buffer_bytes {
+            let following = self
+                .streams
+                .iter()
+                .filter(|(_, s)| matches!(s.phase, Phase::Following));
+            let open = following.filter(|(_, s)| s.open.is_some());
+            let Some((_, largest)) = open.map(|(&p, s)| (s.memory, p)).max() else {
+                return Ok(());
+            };
+            self.seal(largest)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the segments to which nothing more came for long. `now`: µs since the epoch, UTC.
+    ///
+    /// # Errors
+    /// As [`Archiver::message`].
+    pub fn tick(&mut self, now: i64) -> Result<()> {
+        let is_due = |stream: &Stream, settings: &Settings| {
+            let open = stream.open.as_ref();
+            stream.is_drained && open.is_some_and(|open| settings.is_due(open, now))
+        };
+        self.seal_where(is_due)
+    }
+
+    /// Ends every open segment.
+    ///
+    /// # Errors
+    /// As [`Archiver::message`].
+    pub fn seal_all(&mut self) -> Result<()> {
+        self.seal_where(|_, _| true)
+    }
+
+    fn seal_where(&mut self, chosen: impl Fn(&Stream, &Settings) -> bool) -> Result<()> {
+        let streams = self.streams.iter();
+        let following = streams.filter(|(_, stream)| matches!(stream.phase, Phase::Following));
+        let chosen = following.filter(|(_, stream)| chosen(stream, &self.settings));
+        let partitions: Vec<i32> = chosen.map(|(&partition, _)| partition).collect();
+        for partition in partitions {
+            self.seal(partition)?;
+        }
+        Ok(())
+    }
+
+    /// Commits the open segment, if there is one: context, entry, file.
+    fn seal(&mut self, partition: i32) -> Result<Outcome> {
+        let stream = self
+            .streams
+            .get_mut(&partition)
+            .expect("callers name assigned partitions");
+        let id = stream.id.clone();
+        let Some(closed) = stream.close()? else {
+            return Ok(Outcome::Committed);
+        };
+        self.store_context(&closed.context)?;
+        crate::crash_point("archive.before-entry");
+        let is_wanted = |state: &State| closed.joins(&state.tip(&id));
+        let make = |n| Entry::Segment(Box::new(closed.entry(n)));
+        let Some(Entry::Segment(entry)) = self.log.append(is_wanted, make)? else {
+            self.start_again(partition)?;
+            return Ok(Outcome::LostRace);
+        };
+        crate::crash_point("archive.after-entry");
+        self.put_file(&entry, &closed.bytes)?;
+        crate::crash_point("archive.after-file");
+        self.committed(&entry);
+        Ok(Outcome::Committed)
+    }
+
+    fn committed(&mut self, entry: &Segment) {
+        let partition = entry.stream.partition;
+        self.observer.sealed(entry);
+        self.moves.push(Move::Committed(partition, entry.next));
+    }
+
+    /// Somebody else has moved the tip: what they committed is right, what we hold is not wanted.
+    fn start_again(&mut self, partition: i32) -> Result<()> {
+        tracing::warn!(
+            partition,
+            "another archiver has committed this partition's evidence"
+        );
+        let next = self.assign(partition)?;
+        self.moves.push(Move::Seek(partition, next));
+        Ok(())
+    }
+
+    /// The evidence of an entry without file has been read again: its file can be made.
+    fn finish(&mut self, partition: i32) -> Result<()> {
+        let stream = self
+            .streams
+            .get_mut(&partition)
+            .expect("callers name assigned partitions");
+        let phase = std::mem::replace(&mut stream.phase, Phase::Following);
+        let id = stream.id.clone();
+        let (Phase::Finishing(entry), Some(closed)) = (phase, stream.close()?) else {
+            unreachable!("callers finish what is being finished");
+        };
+        if closed.head != entry.head || closed.rows != entry.rows {
+            return Err(Fatal::integrity(format!(
+                "the evidence of {id} at positions {} to {} is not what ledger entry {} committed; do \
+                 not remove anything: compare the topic with a backup of the archive",
+                entry.first, entry.next, entry.n
+            )));
+        }
+        if !self.accept_bytes(&id, &entry, &closed)? {
+            return self.start_again(partition);
+        }
+        self.put_file(&entry, &closed.bytes)?;
+        crate::crash_point("archive.after-file");
+        self.committed(&entry);
+        Ok(())
+    }
+
+    /// Another version may write the same rows as other bytes: then the ledger must say so before the
+    /// file is there. False if the stream has moved on.
+    fn accept_bytes(&mut self, id: &StreamId, entry: &Segment, closed: &Closed) -> Result<bool> {
+        let is_accepted = |state: &State| state.tip(id).files.contains(&closed.file());
+        let is_last = |state: &State| state.tip(id).last.is_some_and(|last| last.n == entry.n);
+        let is_wanted = |state: &State| is_last(state) && !is_accepted(state);
+        let make = |n| {
+            Entry::Reseal(Reseal {
+                n,
+                entry: entry.n,
+                sha256: closed.sha256,
+                bytes: closed.bytes.len() as u64,
+            })
+        };
+        let resealed = self.log.append(is_wanted, make)?.is_some();
+        Ok(resealed || (is_last(self.log.state()) && is_accepted(self.log.state())))
+    }
+
+    /// Puts the file of an entry. Another one may be there: a reseal's, or the resealed one.
+    fn put_file(&mut self, entry: &Segment, bytes: &Bytes) -> Result<()> {
+        let Ensured::Other(found) = store::ensure(&*self.store, &entry.path, bytes)? else {
+            return Ok(());
+        };
+        let found = Digest::of(&found);
+        let files = self.log.files_of(entry)?;
+        if files.iter().any(|file| file.sha256 == found) {
+            Ok(())
+        } else {
+            Err(self.foreign_file(entry))
+        }
+    }
+
+    /// A later archiver may read on behind the message that brings the context.
+    fn store_context(&mut self, context: &Context) -> Result<()> {
+        if self.stored_contexts.contains(&context.digest()) {
+            return Ok(());
+        }
+        let path = layout::context(context.digest());
+        let bytes = Bytes::copy_from_slice(context.bytes());
+        if store::ensure(&*self.store, &path, &bytes)? != Ensured::Same {
+            return Err(self.foreign_context(&path));
+        }
+        self.stored_contexts.insert(context.digest());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Where everything in an archive lies. The only maker of its paths.
+//!
+//! Paths are relative to the archive's root, with `/` between their parts, on every kind of store.
+//! Knows nothing of what the objects hold.
+
+use std::fmt;
+
+use chrono::{DateTime, Datelike as _};
+
+use crate::record::{Digest, NextPosition};
+
+/// Who this archive is: written once, before anything else.
+pub const ARCHIVE: &str = "archive.json";
+
+/// The object with which a store shows that its create-if-absent is one.
+pub const PROBE: &str = ".probe/create-if-absent";
+
+/// Where files of a local store are made ready. No glob over [`SEGMENTS`] sees it.
+pub const STAGING: &str = ".staging";
+
+/// The folder that analysts read. Nothing but segments may ever lie in it.
+pub const SEGMENTS: &str = "segments";
+
+/// A snapshot of the ledger's state is made for each multiple of this number of entries.
+pub const STATE_INTERVAL: u64 = 256;
+
+/// Entry `n`: its number in groups of three digits, as C2SP tlog-tiles writes numbers.
+#[must_use]
+pub fn entry(n: u64) -> String {
+    let mut path = format!("{:03}", n % 1000);
+    let mut rest = n / 1000;
+    while rest > 0 {
+        path = format!("x{:03}/{path}", rest % 1000);
+        rest /= 1000;
+    }
+    format!("ledger/entry/{path}")
+}
+
+/// The fold of the first `entries` entries, a multiple of [`STATE_INTERVAL`].
+#[must_use]
+pub fn state(entries: u64) -> String {
+    format!("ledger/state/{entries}")
+}
+
+/// The columns and facts that evidence names by their SHA-256: an Arrow IPC schema message.
+#[must_use]
+pub fn context(digest: Digest) -> String {
+    format!("contexts/{digest}.arrows")
+}
+
+/// The file of the segment that entry `n` commits, whose evidence begins at `first`. Unique because
+/// `n` is.
+#[must_use]
+pub fn segment(day: Day, topic: &str, partition: i32, first: NextPosition, n: u64) -> String {
+    let first = first.0;
+    format!("{SEGMENTS}/dt={day}/{topic}-{partition}-{first:020}-{n}.parquet")
+}
+
+/// Whether `path` is one that [`segment`] makes for entry `n`: under the right folder, and like no
+/// other entry's.
+#[must_use]
+pub fn is_segment(path: &str, n: u64) -> bool {
+    let name = path.strip_prefix("segments/dt=");
+    let is_plain = |name: &str| !name.contains("..") && name.matches('/').count() == 1;
+    name.is_some_and(|name| is_plain(name) && name.ends_with(&format!("-{n}.parquet")))
+}
+
+/// A day, UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Day(chrono::NaiveDate);
+
+impl Day {
+    /// The day of a time in µs since the epoch; none outside the years 1970 to 9999.
+    #[must_use]
+    pub fn of(time: i64) -> Option<Day> {
+        let date = DateTime::from_timestamp_micros(time)?.date_naive();
+        (1970..=9999).contains(&date.year()).then_some(Day(date))
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.format("%Y-%m-%d"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_these_for_ever() {
+        assert_eq!(entry(0), "ledger/entry/000");
+        assert_eq!(entry(67), "ledger/entry/067");
+        assert_eq!(entry(1_000), "ledger/entry/x001/000");
+        assert_eq!(entry(1_234_067), "ledger/entry/x001/x234/067");
+        assert_eq!(state(512), "ledger/state/512");
+        let digest = Digest::of(b"abc");
+        assert_eq!(context(digest), format!("contexts/{digest}.arrows"));
+        let day = Day::of(1_700_000_000_000_000).unwrap();
+        let path = segment(day, "payments.evidence", 3, NextPosition(42), 7);
+        assert_eq!(
+            path,
+            "segments/dt=2023-11-14/payments.evidence-3-00000000000000000042-7.parquet"
+        );
+        assert!(is_segment(&path, 7));
+        assert!(!is_segment(&path, 17));
+        assert!(!is_segment("segments/dt=2023-11-14/../x-7.parquet", 7));
+        assert!(!is_segment("segments/dt=2023-11-14/a/x-7.parquet", 7));
+        assert!(!is_segment("events/dt=2023-11-14/x-7.parquet", 7));
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_utc_and_has_an_end_of_years() {
+        let midnight = 1_700_006_400_000_000;
+        assert_eq!(Day::of(midnight).unwrap().to_string(), "2023-11-15");
+        assert_eq!(Day::of(midnight - 1).unwrap().to_string(), "2023-11-14");
+        assert_eq!(Day::of(-1), None);
+        assert_eq!(Day::of(i64::MAX), None);
+        assert_eq!(Day::of(i64::MIN), None);
+    }
+}

@@ -1,0 +1,210 @@
+//! Where an archive is kept: objects that are created once and never change.
+//!
+//! [`Store`] is the contract; [`Local`] keeps objects in a folder, [`Bucket`] in S3 or what speaks its
+//! protocol. Above it, [`get`], [`size`] and [`ensure`] try again with bounded patience and turn what
+//! stays broken into a [`Fatal`]. Nothing here lists: no decision rests on what a listing shows.
+
+mod bucket;
+mod local;
+#[cfg(test)]
+pub(super) mod memory;
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::layout;
+use crate::error::{Fatal, Result};
+
+pub use bucket::Bucket;
+pub use local::Local;
+
+/// Immutable objects under paths that [`layout`] makes.
+///
+/// An implementation MUST keep these promises, on which the whole archive stands:
+///
+/// 1. Of all calls of [`create`](Store::create) for one path, by all processes on all machines, at most
+///    one answers [`Created::New`], and only its bytes are ever read back.
+/// 2. Objects appear whole or not at all, and stay: after `New`, every [`get`](Store::get) anywhere gives
+///    these bytes, also after a loss of power.
+/// 3. [`Created::Refused`] says that an object *may* be there. It says nothing of which, and S3's 409
+///    ("somebody else is at it") may leave none.
+/// 4. An `Err` of `create` says nothing at all: the object may be there, may appear later, or never.
+pub trait Store: Send + Sync {
+    /// The whole object; none where there is none.
+    ///
+    /// # Errors
+    /// When the store cannot answer now.
+    fn get(&self, path: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// How many bytes the object has; none where there is none.
+    ///
+    /// # Errors
+    /// When the store cannot answer now.
+    fn size(&self, path: &str) -> Result<Option<u64>, StoreError>;
+
+    /// Creates the object unless there is one.
+    ///
+    /// # Errors
+    /// When the outcome is not known.
+    fn create(&self, path: &str, bytes: &Bytes) -> Result<Created, StoreError>;
+
+    /// The archive's root, for messages.
+    fn place(&self) -> String;
+
+    /// Waits before the next try, after `failures` failed ones (1, 2 …). False: do not try again.
+    fn wait(&self, failures: u32) -> bool {
+        let Some(&millis) = WAITS.get(failures as usize - 1) else {
+            return false;
+        };
+        std::thread::sleep(Duration::from_millis(millis));
+        true
+    }
+}
+
+/// Milliseconds before the second, third … try: half a minute in all, far below the five minutes after
+/// which Kafka takes partitions away from a consumer that does not poll.
+const WAITS: [u64; 9] = [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800];
+
+/// The answer to [`Store::create`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Created {
+    /// This call made the object.
+    New,
+    /// This call made no object.
+    Refused,
+}
+
+/// The store could not answer.
+#[derive(Debug)]
+pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// What lies under a path after [`ensure`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Ensured {
+    /// The bytes that were asked for, whoever put them there.
+    Same,
+    /// Other bytes, which were there before.
+    Other(Bytes),
+}
+
+/// Reads an object, trying again.
+///
+/// # Errors
+/// When the store does not answer in time.
+pub fn get(store: &dyn Store, path: &str) -> Result<Option<Bytes>> {
+    patiently(store, "read", path, || store.get(path))
+}
+
+/// The size of an object, trying again.
+///
+/// # Errors
+/// When the store does not answer in time.
+pub fn size(store: &dyn Store, path: &str) -> Result<Option<u64>> {
+    patiently(store, "look for", path, || store.size(path))
+}
+
+fn patiently<T>(
+    store: &dyn Store,
+    verb: &str,
+    path: &str,
+    mut attempt: impl FnMut() -> Result<T, StoreError>,
+) -> Result<T> {
+    let mut failures = 0;
+    loop {
+        match attempt() {
+            Ok(answer) => return Ok(answer),
+            Err(error) => {
+                failures += 1;
+                if !store.wait(failures) {
+                    return Err(out_of_patience(store, verb, path, Some(error)));
+                }
+            }
+        }
+    }
+}
+
+/// Sees to it that there is an object under `path`, and says whether it is this one. Whatever `create`
+/// answers but `New`, the object is read and compared: the answer may be lost, late, or a 409.
+///
+/// # Errors
+/// When the store does not answer in time. The object may then be there, or appear later.
+pub fn ensure(store: &dyn Store, path: &str, bytes: &Bytes) -> Result<Ensured> {
+    let mut failures = 0;
+    loop {
+        let unknown = match store.create(path, bytes) {
+            Ok(Created::New) => return Ok(Ensured::Same),
+            Ok(Created::Refused) => None,
+            Err(error) => Some(error),
+        };
+        match get(store, path)? {
+            Some(found) if found == *bytes => return Ok(Ensured::Same),
+            Some(found) => return Ok(Ensured::Other(found)),
+            None => {}
+        }
+        failures += 1;
+        if !store.wait(failures) {
+            return Err(out_of_patience(store, "create", path, unknown));
+        }
+    }
+}
+
+fn out_of_patience(store: &dyn Store, verb: &str, path: &str, error: Option<StoreError>) -> Fatal {
+    let place = store.place();
+    let fatal = Fatal::unreachable(format!(
+        "cannot {verb} `{path}` in the archive at {place}; see that it can be reached, has room, and \
+         lets this process read and create"
+    ));
+    match error {
+        Some(error) => fatal.because(error),
+        None => fatal,
+    }
+}
+
+/// Checks that the store's create-if-absent really is one: a second create of one object, with other
+/// bytes, must be refused and change nothing.
+///
+/// # Errors
+/// When the store does not keep that promise, or does not answer.
+pub fn probe(store: &dyn Store) -> Result<()> {
+    let first = Bytes::from_static(b"what was created stays\n");
+    let second = Bytes::from_static(b"what was created was overwritten\n");
+    let broken = |what: &str| {
+        Fatal::integrity(format!(
+            "the store at {} {what}; the archive needs one that refuses to create an object twice \
+             (on s3: conditional put with If-None-Match)",
+            store.place()
+        ))
+    };
+    if ensure(store, layout::PROBE, &first)? != Ensured::Same {
+        return Err(broken("holds another object where the probe's should be"));
+    }
+    let answer = patiently(store, "create", layout::PROBE, || {
+        store.create(layout::PROBE, &second)
+    })?;
+    if answer != Created::Refused {
+        return Err(broken("created one object twice"));
+    }
+    if get(store, layout::PROBE)?.as_ref() != Some(&first) {
+        return Err(broken("changed an object that was there"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

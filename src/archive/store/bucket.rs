@@ -1,0 +1,169 @@
+//! An archive in a bucket of S3, or of a store that speaks its protocol.
+//!
+//! Creates with `If-None-Match: *`. Retries nothing itself: what is repeated is decided, and bounded,
+//! above. Calls are blocking; the requests run on the runtime whose handle is given.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::path::Path;
+use object_store::{
+    ClientOptions, Error, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    RetryConfig,
+};
+use tokio::runtime::Handle;
+
+use super::{Created, Store, StoreError};
+use crate::error::{Fatal, Result};
+
+/// How long one request may take, uploads of whole segments included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A bucket, or a folder of one.
+#[derive(Debug)]
+pub struct Bucket {
+    store: AmazonS3,
+    place: String,
+    prefix: String,
+    runtime: Handle,
+}
+
+impl Bucket {
+    /// Opens `s3://bucket/prefix`. Credentials, region and the like come from the `AWS_…` environment
+    /// variables, then from `options`, which have the names of `object_store` (`aws_endpoint`, …).
+    ///
+    /// `runtime` must be driven by another thread for as long as the store is used, and calls must not
+    /// come from that runtime's own threads.
+    ///
+    /// # Errors
+    /// When the URL or an option is not valid.
+    pub fn open<'a>(
+        url: &str,
+        options: impl IntoIterator<Item = (&'a str, &'a str)>,
+        runtime: Handle,
+    ) -> Result<Bucket> {
+        let place = url.trim_end_matches('/').to_owned();
+        let refuse = |error: &dyn Display| {
+            Fatal::usage(format!("cannot open the archive at `{place}`: {error}"))
+        };
+        let name = place
+            .strip_prefix("s3://")
+            .ok_or_else(|| refuse(&"the url must begin with s3://"))?;
+        let (bucket, prefix) = name.split_once('/').unwrap_or((name, ""));
+        let mut builder = AmazonS3Builder::from_env();
+        for (name, value) in options {
+            let key: AmazonS3ConfigKey = name
+                .parse()
+                .map_err(|_| refuse(&format!("there is no option `{name}`")))?;
+            builder = builder.with_config(key, value);
+        }
+        let allows_http = builder
+            .get_config_value(&AmazonS3ConfigKey::Client(
+                object_store::ClientConfigKey::AllowHttp,
+            ))
+            .is_some_and(|value| value == "true");
+        let client = ClientOptions::new()
+            .with_timeout(REQUEST_TIMEOUT)
+            .with_allow_http(allows_http);
+        let no_retries = RetryConfig {
+            max_retries: 0,
+            ..RetryConfig::default()
+        };
+        let store = builder
+            .with_bucket_name(bucket)
+            .with_conditional_put(S3ConditionalPut::ETagMatch)
+            .with_retry(no_retries)
+            .with_client_options(client)
+            .build()
+            .map_err(|error| refuse(&error))?;
+        let prefix = match prefix {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        Ok(Bucket {
+            store,
+            place,
+            prefix,
+            runtime,
+        })
+    }
+
+    fn path(&self, path: &str) -> Result<Path, StoreError> {
+        let path = Path::parse(format!("{}{path}", self.prefix));
+        path.map_err(|error| StoreError(error.into()))
+    }
+}
+
+fn present<T>(result: object_store::Result<T>) -> Result<Option<T>, StoreError> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(StoreError(error.into())),
+    }
+}
+
+impl Store for Bucket {
+    fn get(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
+        let path = self.path(path)?;
+        self.runtime.block_on(async {
+            match present(self.store.get(&path).await)? {
+                Some(found) => present(found.bytes().await),
+                None => Ok(None),
+            }
+        })
+    }
+
+    fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        let path = self.path(path)?;
+        let found = self.runtime.block_on(self.store.head(&path));
+        Ok(present(found)?.map(|data| data.size))
+    }
+
+    fn create(&self, path: &str, bytes: &Bytes) -> Result<Created, StoreError> {
+        let path = self.path(path)?;
+        let payload = PutPayload::from(bytes.clone());
+        let options = PutOptions::from(PutMode::Create);
+        match self
+            .runtime
+            .block_on(self.store.put_opts(&path, payload, options))
+        {
+            Ok(_) => Ok(Created::New),
+            // 412, and also 409: somebody else is creating it, and may fail.
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Created::Refused),
+            Err(error) => Err(StoreError(error.into())),
+        }
+    }
+
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_urls_and_options_are_refused_by_name() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let open = |url, options: &[(&'static str, &'static str)]| {
+            Bucket::open(url, options.iter().copied(), runtime.handle().clone())
+        };
+        let error = open("http://b", &[]).unwrap_err();
+        assert!(error.message.contains("s3://"), "{error}");
+        let error = open("s3://b/p", &[("aws_colour", "red")]).unwrap_err();
+        assert!(error.message.contains("aws_colour"), "{error}");
+        let bucket = open("s3://b/p/q/", &[("aws_region", "here")]).unwrap();
+        assert_eq!(bucket.place(), "s3://b/p/q");
+        let path = "segments/dt=2023-11-14/payments.evidence-3-00000000000000000042-7.parquet";
+        assert_eq!(
+            bucket.path(path).unwrap().as_ref(),
+            format!("p/q/{path}"),
+            "object_store must not rewrite paths"
+        );
+    }
+}
