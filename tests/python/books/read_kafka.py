@@ -39,6 +39,8 @@ def consumer(bootstrap: str, group: str) -> Consumer:
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
             "auto.offset.reset": "error",
+            # The end of a partition is only told after an empty fetch: it need not be waited for.
+            "fetch.wait.max.ms": 10,
         }
     )
 
@@ -69,19 +71,17 @@ def read_partition(reader: Consumer, topic: str, partition: int, start: int) -> 
     reader.assign([TopicPartition(topic, partition, start)])
     log = Log(start, start)
     while True:
-        messages = reader.consume(num_messages=10_000, timeout=TIMEOUT)
-        if not messages:
+        message = reader.poll(TIMEOUT)
+        if message is None:
             raise Unreadable(f"{topic} {partition}: nothing came within {TIMEOUT} s")
-        for message in messages:
-            error = message.error()
-            if error is None:
-                log.records.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                log.end = message.offset()
-                reader.unassign()
-                return log
-            elif error.fatal() or not passes(error):
-                raise Unreadable(f"{topic} {partition}: {error}")
+        error = message.error()
+        if error is None:
+            log.records.append(message)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            log.end = message.offset()
+            return log
+        elif error.fatal() or not passes(error):
+            raise Unreadable(f"{topic} {partition}: {error}")
 
 
 def passes(error: KafkaError) -> bool:
