@@ -14,7 +14,7 @@ use probity::decode::{Decoder, Format, Settings, UnknownFields};
 use probity::schema::InputSchema;
 
 const MESSAGES: usize = 65_536;
-const BATCH: usize = 4_096;
+const BATCH: usize = 512;
 const ROUNDS: usize = 12;
 
 const SCHEMA: &str = r#"{"type": "record", "name": "Payment", "fields": [

@@ -87,8 +87,8 @@ fn resolve(
     let mut steps = Vec::with_capacity(writer.len());
     let mut met = vec![false; reader.len()];
     let mut dropped = 0;
-    for (position, field) in writer.iter().enumerate() {
-        let target = match names.find(&field.name, position) {
+    for field in writer {
+        let target = match names.find(&field.name) {
             Some(index) => {
                 check_meeting(&reader[index], field, met[index])?;
                 met[index] = true;

@@ -11,6 +11,7 @@
 mod avro;
 mod column;
 mod json;
+mod scan;
 
 use arrow::array::RecordBatch;
 
@@ -183,7 +184,6 @@ fn registry(
 
 /// Finds fields by name or alias.
 struct Names {
-    in_order: Vec<String>,
     sorted: Vec<(String, usize)>,
 }
 
@@ -195,17 +195,10 @@ impl Names {
             sorted.extend(names.map(|name| (name.clone(), index)));
         }
         sorted.sort_unstable();
-        Names {
-            in_order: fields.iter().map(|field| field.name.clone()).collect(),
-            sorted,
-        }
+        Names { sorted }
     }
 
-    /// The index of the field called `name`; quickest when that is `expected`.
-    fn find(&self, name: &str, expected: usize) -> Option<usize> {
-        if self.in_order.get(expected).is_some_and(|next| next == name) {
-            return Some(expected);
-        }
+    fn find(&self, name: &str) -> Option<usize> {
         let found = self
             .sorted
             .binary_search_by(|(known, _)| known.as_str().cmp(name));

@@ -12,13 +12,13 @@ use sqlparser::tokenizer::{Location, Span, TokenWithSpan};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
     /// Line of the expression, from 1.
-    pub line: usize,
+    pub line: u32,
     /// Column in that line, in characters, from 1.
-    pub column: usize,
+    pub column: u32,
     /// Bytes of the expression before the word.
-    pub offset: usize,
+    pub offset: u32,
     /// Length of the word in characters, at least 1 and cut at the end of its line.
-    pub length: usize,
+    pub length: u32,
 }
 
 /// An expression that is refused at load.
@@ -41,8 +41,13 @@ impl fmt::Display for ExprError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.subject, self.message)?;
         if let Some(place) = self.place {
-            let line = self.sql.split('\n').nth(place.line - 1).unwrap_or("");
-            let (line, indent, length) = window(line.trim_end(), place.column - 1, place.length);
+            let line = self
+                .sql
+                .split('\n')
+                .nth(place.line as usize - 1)
+                .unwrap_or("");
+            let (before, length) = (place.column as usize - 1, place.length as usize);
+            let (line, indent, length) = window(line.trim_end(), before, length);
             let margin = place.line.to_string();
             let (indent, caret) = (" ".repeat(indent), "^".repeat(length));
             write!(f, "\n  {margin} | {line}")?;
@@ -150,11 +155,13 @@ fn place(sql: &str, span: Span) -> Place {
         end if end == line => (span.end.column as usize).saturating_sub(column).min(rest),
         _ => rest,
     };
+    let [line, column, offset, length] =
+        [line, column, offset, length.max(1)].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     Place {
         line,
         column,
         offset,
-        length: length.max(1),
+        length,
     }
 }
 
@@ -283,7 +290,7 @@ mod tests {
             }
         );
         let second = place(sql, Span::new(at(2, 3), at(2, 4)));
-        assert_eq!(&sql[second.offset..], "x");
+        assert_eq!(&sql[second.offset as usize..], "x");
         assert_eq!(
             place(sql, Span::empty()),
             Place {

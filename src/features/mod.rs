@@ -36,6 +36,8 @@
 //!   number. There is one zero: minus zero becomes zero.
 //! - `+ - * %` of two integers is an integer. **`/` always gives a double**: `1 / 2` is 0.5. `%` has the
 //!   sign of the left side. A number of another type than integer makes the whole operation a double.
+//! - Values that meet (in a comparison, CASE, IN, BETWEEN, COALESCE, LEAST, GREATEST, NULLIF) have one
+//!   type; if one of them is a double, the integers become doubles. Booleans have no order.
 //! - The difference of two timestamps is in seconds, a double. Nothing else is computed with timestamps.
 //! - EXTRACT takes YEAR, MONTH, DAY, DOW (Sunday is 0), HOUR, MINUTE, integers, and EPOCH, a double in
 //!   seconds; all in UTC.
@@ -53,6 +55,7 @@ mod error;
 mod eval;
 mod expr;
 mod function;
+mod leaf;
 mod number;
 mod parse;
 #[cfg(test)]
@@ -204,11 +207,13 @@ impl Feature {
             return Err(refused(definition, &message));
         }
         let name = definition.name.clone();
+        // There is one zero here too.
+        let impute = definition.impute.map(|value| value + 0.0);
         Ok(Feature {
             name,
             node,
             feature_type,
-            impute: definition.impute,
+            impute,
         })
     }
 

@@ -4,6 +4,7 @@
 //! module per promise.
 
 mod kit;
+mod spine;
 
 mod accounting;
 mod broker;

@@ -28,10 +28,11 @@ fn row() -> RecordBatch {
     let double = |value: Option<f64>| -> ArrayRef { Arc::new(Float64Array::from(vec![value])) };
     let text = |value: Option<&str>| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
     let boolean = |value: Option<bool>| -> ArrayRef { Arc::new(BooleanArray::from(vec![value])) };
-    let money = Decimal128Array::from(vec![12_345])
-        .with_precision_and_scale(12, 2)
-        .unwrap();
-    let columns: [(&str, ArrayRef); 25] = [
+    let decimal = |unscaled: i128, scale: i8| -> ArrayRef {
+        let array = Decimal128Array::from(vec![unscaled]);
+        Arc::new(array.with_precision_and_scale(12, scale).unwrap())
+    };
+    let columns: [(&str, ArrayRef); 27] = [
         ("i", integer(Some(7))),
         ("j", Arc::new(Int32Array::from(vec![-3]))),
         ("zero", integer(Some(0))),
@@ -44,7 +45,9 @@ fn row() -> RecordBatch {
         ("nan", double(Some(f64::NAN))),
         ("infinite", double(Some(f64::INFINITY))),
         ("m", double(None)),
-        ("money", Arc::new(money)),
+        ("money", decimal(12_345, 2)),
+        ("tenths", decimal(3, 1)),
+        ("thousands", decimal(7, -3)),
         ("s", text(Some("Café"))),
         ("digits", text(Some("12"))),
         ("u", text(None)),
@@ -221,6 +224,8 @@ fn null_is_imputed_where_the_package_says_so() {
     assert_eq!(double.as_primitive::<Float64Type>().value(0), 0.1);
     let integer = one_feature("n", FeatureType::Int64, Some(-1.0));
     assert_eq!(integer.as_primitive::<Int64Type>().value(0), -1);
+    let zero = one_feature("m", FeatureType::Float64, Some(-0.0));
+    assert_eq!(zero.as_primitive::<Float64Type>().value(0).to_bits(), 0);
     let present = one_feature("i", FeatureType::Int64, Some(-1.0));
     assert_eq!(present.as_primitive::<Int64Type>().value(0), 7);
 }

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod client;
 pub mod cluster;
 pub mod guarded;
+pub mod pipeline;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
