@@ -2,8 +2,8 @@
 
     python plant.py --bootstrap HOST:PORT --prefix P --archive FOLDER --fault none|failed-seek|…
 
-Reads P-in (its producer also aborts), and writes P-scored, P-evidence, P-dlq, the offsets of group P and an
-archive, as the contracts say.
+Fills topic P (its producer also aborts) and reads it; writes P.scored, P.evidence, P.dlq, the offsets of group P
+and an archive, as the contracts say.
 """
 
 import argparse
@@ -40,17 +40,17 @@ def main() -> None:
     fill_input(asked.bootstrap, asked.prefix)
     reader = read_kafka.consumer(asked.bootstrap, asked.prefix)
     pipeline = Pipeline(asked, reader)
-    for partition, log in read_kafka.read(reader, f"{asked.prefix}-in"):
+    for partition, log in read_kafka.read(reader, asked.prefix):
         pipeline.process(partition, log)
     archive = Path(asked.archive)
     for n, partition in enumerate(range(PARTITIONS)):
-        log = read_kafka.read_partition(reader, f"{asked.prefix}-evidence", partition, 0)
+        log = read_kafka.read_partition(reader, f"{asked.prefix}.evidence", partition, 0)
         write_archive(archive, n, partition, read_kafka.decode("evidence", partition, log), asked.prefix)
     reader.close()
 
 
 def create_topics(bootstrap: str, prefix: str) -> None:
-    topics = [NewTopic(f"{prefix}-{name}", PARTITIONS, 1) for name in ("in", "scored", "evidence", "dlq")]
+    topics = [NewTopic(f"{prefix}{suffix}", PARTITIONS, 1) for suffix in ("", ".scored", ".evidence", ".dlq")]
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for done in admin.create_topics(topics).values():
         done.result()
@@ -64,7 +64,7 @@ def fill_input(bootstrap: str, prefix: str) -> None:
             for commit, count in ((True, BATCH), (False, 5)):
                 producer.begin_transaction()
                 for n in range(count):
-                    producer.produce(f"{prefix}-in", partition=partition, value=f"{batch} {n}".encode())
+                    producer.produce(prefix, partition=partition, value=f"{batch} {n}".encode())
                 producer.flush()
                 producer.commit_transaction() if commit else producer.abort_transaction()
 
@@ -131,7 +131,7 @@ class Pipeline:
             self.witness(partition, rows)
             self.next = end
         self.producer.send_offsets_to_transaction(
-            [TopicPartition(f"{self.prefix}-in", partition, end)], self.reader.consumer_group_metadata()
+            [TopicPartition(self.prefix, partition, end)], self.reader.consumer_group_metadata()
         )
         self.producer.commit_transaction()
 
@@ -139,22 +139,22 @@ class Pipeline:
         record = {
             "event_id": None,
             "score_id": f"{partition}-{offset}",
-            "input": {"topic": f"{self.prefix}-in", "partition": partition, "offset": offset},
+            "input": {"topic": self.prefix, "partition": partition, "offset": offset},
             "score": 0.5,
             "decision": "review",
         }
-        self.producer.produce(f"{self.prefix}-scored", partition=partition, value=json.dumps(record))
+        self.producer.produce(f"{self.prefix}.scored", partition=partition, value=json.dumps(record))
 
     def reject(self, partition: int, offset: int) -> None:
         batch, n = divmod(offset - offset // (BATCH + 7) * 7, BATCH)
         headers = {
-            "__connect.errors.topic": f"{self.prefix}-in",
+            "__connect.errors.topic": self.prefix,
             "__connect.errors.partition": str(partition),
             "__connect.errors.offset": str(offset),
             "probity.reason": "malformed",
         }
         self.producer.produce(
-            f"{self.prefix}-dlq", partition=0, value=f"{batch} {n}".encode(), headers=headers
+            f"{self.prefix}.dlq", partition=0, value=f"{batch} {n}".encode(), headers=headers
         )
 
     def witness(self, partition: int, rows: list[Row]) -> None:
@@ -167,7 +167,7 @@ class Pipeline:
         )
         self.head = hashlib.sha256(header + value).digest()
         self.producer.produce(
-            f"{self.prefix}-evidence", partition=partition, value=value, headers={evidence.HEADER: header}
+            f"{self.prefix}.evidence", partition=partition, value=value, headers={evidence.HEADER: header}
         )
 
 
@@ -180,7 +180,7 @@ def write_archive(folder: Path, n: int, partition: int, messages: list[Message],
     document = {
         "type": "segment",
         "n": n,
-        "stream": {"topic": f"{prefix}-evidence", "partition": partition},
+        "stream": {"topic": f"{prefix}.evidence", "partition": partition},
         "first": 0,
         "next": messages[-1].position + 1,
         "coverage": [{"partition": partition, "first": messages[0].first, "next": messages[-1].next}],
