@@ -27,9 +27,14 @@ test: ## Everything that CI runs: check, the tests on real Apache Kafka, the tes
 	@tests/run.sh all
 
 .PHONY: check
-check: ## What needs neither Kafka nor Python: format, lints, unit tests.
+check: ## What needs no Kafka: format, lints, unit tests.
 	@deploy/setup/system.sh build
 	@tests/run.sh check
+
+.PHONY: oracles
+oracles: ## Makes the model fixtures again with Python's libraries, and compares them with the committed ones.
+	@deploy/setup/system.sh build
+	@python="$$(deploy/setup/python.sh tests/python/oracles.lock)" && "$$python" tests/models/make.py --check
 
 .PHONY: build
 build: ## Compiles the program, as the tests and the demo use it.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test and says at the end what passed, what failed, and what was skipped and why.
 #
-#   tests/run.sh check    what needs neither Kafka nor Python: format, lints, unit tests
+#   tests/run.sh check    what needs neither Kafka nor Python packages: format, lints, unit tests
 #   tests/run.sh all      the same, and the tests on real Kafka and those in Python
 #
 # With CI=true nothing may be skipped. The crate is compiled with the crash points, so that the unit
@@ -41,12 +41,15 @@ step() {
 
 # tests NAME COMMAND…: runs a test runner, and counts what it says of itself.
 tests() {
-    local name="$1" log="$LOGS/output" status before
+    local name="$1" log="$LOGS/output" status before skipped
     shift
     before="$failed"
+    skipped="$(skips)"
     printf '\n== %s\n' "$name"
     "$@" 2>&1 | tee "$log"
     status="${PIPESTATUS[0]}"
+    # A Rust test that skips itself returns early, which its runner takes for passed.
+    passed=$((passed - $(skips) + skipped))
     count_cargo "$name" "$log"
     count_unittest "$name" "$log"
     # A runner that does not compile, or dies, names no failed test.
@@ -85,12 +88,14 @@ count() {
     [ "$ignored" -eq 0 ] || skip "$name: $ignored marked as ignored"
 }
 
-# A skipped Rust test returns early, which its runner takes for passed.
-skipped_in_rust() {
-    grep -c '' "$PROBITY_SKIP_LOG"
+skips() {
+    wc -l <"$PROBITY_SKIP_LOG"
 }
 
+# What is absent is an empty path: the tests that need it skip themselves, or fail with CI=true.
 check() {
+    ORT_DYLIB_PATH="$(deploy/setup/onnxruntime.sh)" || ORT_DYLIB_PATH=""
+    export ORT_DYLIB_PATH
     step "format" cargo fmt --check
     step "lints" cargo clippy --locked --all-targets --features crash-points -- -D warnings
     step "lints, as released" cargo clippy --locked -- -D warnings
@@ -98,33 +103,21 @@ check() {
 }
 
 everything() {
-    local python
-    ORT_DYLIB_PATH="$(deploy/setup/onnxruntime.sh)" && export ORT_DYLIB_PATH || {
-        unset ORT_DYLIB_PATH
-        skip "ONNX Runtime is absent: every test of a model"
-    }
-    KAFKA_LIBS="$(deploy/setup/kafka.sh)" && export KAFKA_LIBS || unset KAFKA_LIBS
-    python="$(deploy/setup/python.sh tests/python/requirements.lock)" || python=""
-    [ -z "$python" ] || export PROBITY_PYTHON="$python"
+    KAFKA_LIBS="$(deploy/setup/kafka.sh)" || KAFKA_LIBS=""
+    PROBITY_PYTHON="$(deploy/setup/python.sh tests/python/requirements.lock)" || PROBITY_PYTHON=""
+    export KAFKA_LIBS PROBITY_PYTHON
     check
-    integration
-    if [ -n "$python" ]; then
-        tests "python tests" "$python" -m unittest discover --start-directory tests/python --verbose
+    tests "integration tests" cargo test --locked --features crash-points --test it
+    if [ -n "$PROBITY_PYTHON" ]; then
+        tests "python tests" "$PROBITY_PYTHON" -B -m unittest discover --start-directory tests/python --verbose
     else
         skip "python tests: the Python environment is absent"
     fi
 }
 
-integration() {
-    local before
-    before="$(skipped_in_rust)"
-    tests "integration tests" cargo test --locked --features crash-points --test it
-    passed=$((passed - $(skipped_in_rust) + before))
-}
-
 summary() {
     local skipped
-    skipped="$(grep -c '' "$PROBITY_SKIP_LOG")"
+    skipped="$(skips)"
     printf '\n'
     if [ "$skipped" -gt 0 ]; then
         printf 'skipped:\n'

@@ -6,4 +6,5 @@
 mod kit;
 mod spine;
 
+mod accounting;
 mod broker;

@@ -24,7 +24,8 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The one-node cluster that the tests of this run share; each uses topics of its own name.
 ///
-/// `None` where Kafka's libraries are absent: the calling test returns and is counted as skipped.
+/// `None` where something is absent that tests on real Kafka need: the calling test returns, and is
+/// counted as skipped.
 ///
 /// # Panics
 ///
@@ -40,10 +41,25 @@ pub fn own_kafka(name: &str, nodes: usize) -> Option<Cluster> {
     Some(Cluster::start(name, nodes, &kafka_libraries()?))
 }
 
+/// The folder of Kafka's jars, if all is there: without ONNX Runtime nothing is scored, and without
+/// Python nobody takes the books.
 fn kafka_libraries() -> Option<PathBuf> {
-    match std::env::var_os("KAFKA_LIBS") {
-        Some(folder) => Some(folder.into()),
-        None => skip("Kafka is absent (KAFKA_LIBS is not set: use `make test`)"),
+    present("ORT_DYLIB_PATH", "ONNX Runtime")?;
+    python()?;
+    present("KAFKA_LIBS", "Apache Kafka")
+}
+
+/// The interpreter of the tests' Python environment.
+pub fn python() -> Option<PathBuf> {
+    present("PROBITY_PYTHON", "the Python environment")
+}
+
+fn present(variable: &str, what: &str) -> Option<PathBuf> {
+    match std::env::var_os(variable) {
+        Some(path) if !path.is_empty() => Some(path.into()),
+        _ => skip(&format!(
+            "{what} is absent ({variable} is not set: use `make test`)"
+        )),
     }
 }
 

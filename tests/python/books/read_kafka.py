@@ -13,8 +13,8 @@ from . import evidence
 from .model import DeadLetter, Input, Message, Score, Source
 
 TIMEOUT = 60.0
-"""Marks a dead letter whose value was too large to be passed on."""
-STUB = "probity.stub"
+"""Says how large a value was that is too large for its dead letter, which has none."""
+STUB = "probity.value.bytes"
 
 
 class Unreadable(Exception):
@@ -39,6 +39,8 @@ def consumer(bootstrap: str, group: str) -> Consumer:
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
             "auto.offset.reset": "error",
+            # The end of a partition is only told after an empty fetch: it need not be waited for.
+            "fetch.wait.max.ms": 10,
         }
     )
 
@@ -69,19 +71,17 @@ def read_partition(reader: Consumer, topic: str, partition: int, start: int) -> 
     reader.assign([TopicPartition(topic, partition, start)])
     log = Log(start, start)
     while True:
-        messages = reader.consume(num_messages=10_000, timeout=TIMEOUT)
-        if not messages:
+        message = reader.poll(TIMEOUT)
+        if message is None:
             raise Unreadable(f"{topic} {partition}: nothing came within {TIMEOUT} s")
-        for message in messages:
-            error = message.error()
-            if error is None:
-                log.records.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                log.end = message.offset()
-                reader.unassign()
-                return log
-            elif error.fatal() or not passes(error):
-                raise Unreadable(f"{topic} {partition}: {error}")
+        error = message.error()
+        if error is None:
+            log.records.append(message)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            log.end = message.offset()
+            return log
+        elif error.fatal() or not passes(error):
+            raise Unreadable(f"{topic} {partition}: {error}")
 
 
 def passes(error: KafkaError) -> bool:
@@ -119,7 +119,7 @@ class Letter:
 
     source: Source
     digest: bytes | None
-    is_stub: bool
+    stub_bytes: int | None
 
 
 def read_letters(reader: Consumer, topic: str) -> list[Letter]:
@@ -134,12 +134,13 @@ def letter(message: confluent_kafka.Message) -> Letter:
             int(headers["__connect.errors.partition"]),
             int(headers["__connect.errors.offset"]),
         )
+        stub_bytes = int(headers[STUB]) if STUB in headers else None
         if not headers["probity.reason"]:
             raise ValueError("reason")
     except (ValueError, KeyError) as error:
         where = f"dead letter {message.partition()}@{message.offset()}"
         raise Unreadable(f"{where}: headers ({type(error).__name__})") from None
-    return Letter(source, digest(message.value()), STUB in headers)
+    return Letter(source, digest(message.value()), stub_bytes)
 
 
 def digest(value: bytes | None) -> bytes | None:
@@ -150,21 +151,23 @@ def read_input(
     reader: Consumer, topic: str, letters: list[Letter]
 ) -> tuple[dict[int, Input], list[DeadLetter]]:
     """The offsets of the input that hold an event, and the dead letters compared with them."""
-    wanted = {each.source for each in letters}
-    digests: dict[Source, bytes | None] = {}
+    by_source = {each.source: each for each in letters}
+    altered: set[Source] = set()
     logs: dict[int, Input] = {}
     for partition, log in read(reader, topic):
         logs[partition] = Input(log.start, log.end, [record.offset() for record in log.records])
         for record in log.records:
             source = Source(topic, partition, record.offset())
-            if source in wanted:
-                digests[source] = digest(record.value())
-    return logs, [compared(each, digests) for each in letters]
+            if source in by_source and not is_faithful(by_source[source], record.value()):
+                altered.add(source)
+    return logs, [DeadLetter(each.source, each.source in altered) for each in letters]
 
 
-def compared(letter: Letter, digests: dict[Source, bytes | None]) -> DeadLetter:
-    known = letter.source in digests and not letter.is_stub
-    return DeadLetter(letter.source, altered=known and digests[letter.source] != letter.digest)
+def is_faithful(letter: Letter, value: bytes | None) -> bool:
+    """The value of the input, byte by byte; or where it was too large, nothing but its size."""
+    if letter.stub_bytes is None:
+        return letter.digest == digest(value)
+    return value is not None and letter.stub_bytes == len(value) and letter.digest in (None, digest(b""))
 
 
 def read_evidence(reader: Consumer, topic: str) -> dict[int, list[Message]]:
