@@ -398,16 +398,16 @@ impl Archiver {
             return Ok(Outcome::Committed);
         };
         self.store_context(&closed.context)?;
-        crate::crash_point("archive.before-entry");
+        crate::crash::point("archive.before-entry");
         let is_wanted = |state: &State| closed.joins(&state.tip(&id));
         let make = |n| Entry::Segment(Box::new(closed.entry(n)));
         let Some(Entry::Segment(entry)) = self.log.append(is_wanted, make)? else {
             self.start_again(partition)?;
             return Ok(Outcome::LostRace);
         };
-        crate::crash_point("archive.after-entry");
+        crate::crash::point("archive.after-entry");
         self.put_file(&entry, &closed.bytes)?;
-        crate::crash_point("archive.after-file");
+        crate::crash::point("archive.after-file");
         self.committed(&entry);
         Ok(Outcome::Committed)
     }
@@ -451,7 +451,7 @@ impl Archiver {
             return self.start_again(partition);
         }
         self.put_file(&entry, &closed.bytes)?;
-        crate::crash_point("archive.after-file");
+        crate::crash::point("archive.after-file");
         self.committed(&entry);
         Ok(())
     }

@@ -38,8 +38,6 @@ enum Source {
     Evidence(usize),
     /// The same text in every row.
     Text(ArrayRef),
-    /// The same number in every row.
-    Number(i64),
     Partition,
     EvidencePosition,
     IngestTime,
@@ -73,7 +71,7 @@ pub struct Kinds {
 }
 
 /// The fixed columns, in the order in which people read them: what, when, the verdict, by which model.
-/// Those of the evidence have ids below 10, these the ids that are said here. Ids are for ever.
+/// Those of the evidence have ids below 10 or from 64 on, these the ids that are said here. Ids are for ever.
 fn fixed(facts: &Facts) -> Vec<(&'static str, i32, Source)> {
     let text = |text: &str| {
         let values = StringArray::from_iter_values([text]);
@@ -96,6 +94,7 @@ fn fixed(facts: &Facts) -> Vec<(&'static str, i32, Source)> {
         evidence(columns::DECISION),
         evidence(columns::SCORE),
         evidence(columns::MARGIN),
+        evidence(columns::CHUNK_ROWS),
         evidence(columns::REJECT_STAGE),
         evidence(columns::REJECT_REASON),
         ("model_name", 17, text(&facts.model_name)),
@@ -105,7 +104,6 @@ fn fixed(facts: &Facts) -> Vec<(&'static str, i32, Source)> {
         ("policy_version", 21, text(&facts.policy_version)),
         ("runtime", 22, text(&facts.runtime)),
         ("provider", 23, text(&facts.provider)),
-        ("chunk_rows", 24, Source::Number(facts.chunk_rows.into())),
         ("admission", 25, text(&facts.admission)),
         ("config_sha256", 26, text(&facts.config_sha256)),
         ("input_schema", 27, text(&facts.input_schema)),
@@ -214,7 +212,6 @@ impl Columns {
                     let column = DictionaryArray::<Int32Type>::try_new(keys, text.clone());
                     Arc::new(column.expect("the one text has key 0"))
                 }
-                Source::Number(number) => Arc::new(Int64Array::from_value(*number, len)),
                 Source::Partition => Arc::new(Int32Array::from_value(partition, len)),
                 Source::EvidencePosition => Arc::new(repeat(|message| message.position.0)),
                 Source::IngestTime => time(|message| message.header.ingest_time),
@@ -232,7 +229,7 @@ fn added(name: &str, id: i32, source: &Source) -> Field {
         // Written as plain text; the dictionary only saves work here.
         Source::Text(_) => DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into()),
         Source::Partition => DataType::Int32,
-        Source::Number(_) | Source::EvidencePosition => DataType::Int64,
+        Source::EvidencePosition => DataType::Int64,
         Source::IngestTime | Source::ScoreTime => {
             DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
         }

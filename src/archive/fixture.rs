@@ -45,7 +45,6 @@ pub fn context(model_version: &str) -> Arc<Context> {
         policy_version: "1".into(),
         runtime: "onnxruntime 1".into(),
         provider: "cpu".into(),
-        chunk_rows: 64,
         admission: "deterministic".into(),
         config_sha256: Digest::of(b"config").to_string(),
     };
@@ -158,6 +157,7 @@ impl Topic {
 
 fn verdict(place: &Place) -> Option<Verdict> {
     (place.kind == Kind::Scored).then_some(Verdict {
+        chunk_rows: 64,
         score: 1.0 / (1 + place.offset.0 % 97) as f32,
         margin: Some(place.offset.0 as f32),
         decision: Decision::ALL[usize::try_from(place.offset.0 % 3).unwrap()],

@@ -135,7 +135,7 @@ impl Store for Local {
     fn create(&self, path: &str, bytes: &Bytes) -> Result<Created, StoreError> {
         let staged = self.stage(bytes)?;
         let created = self.link(&staged, &self.root.join(path));
-        crate::crash_point("store.between-link-and-unlink");
+        crate::crash::point("store.between-link-and-unlink");
         ignore_absent(fs::remove_file(&staged))?;
         Ok(created?)
     }
