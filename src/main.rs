@@ -56,6 +56,9 @@ struct Run {
         default_value = "score,archive"
     )]
     roles: Vec<Role>,
+    /// On a stop, archive everything that is committed, however young
+    #[arg(long)]
+    seal_on_stop: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -141,6 +144,7 @@ fn run(cli: &Cli) -> Result<()> {
             let roles = Roles {
                 score: arguments.roles.contains(&Role::Score),
                 archive: arguments.roles.contains(&Role::Archive),
+                seal_on_stop: arguments.seal_on_stop,
             };
             let stop = Stop::default();
             pipeline::stop_on_signals(&stop)?;

@@ -8,6 +8,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray};
 
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+use crate::archive::store::{self, Ensured};
+use crate::archive::{Bucket, Local, Store, layout};
 use crate::config::{self, Config};
 use crate::decode::{Decoder, Format, Settings as Decoding, UnknownFields};
 use crate::error::{Exit, Fatal, Result};
@@ -264,6 +269,60 @@ fn sample(definitions: &[(Definition, FeatureType)]) -> Vec<ArrayRef> {
         }
     };
     definitions.iter().enumerate().map(column).collect()
+}
+
+/// Opens the archive's store, and sees that it creates once.
+///
+/// # Errors
+/// When it cannot be reached, or overwrites what is there.
+pub fn open_store(config: &Config, runtime: Handle) -> Result<Arc<dyn Store>> {
+    let store: Arc<dyn Store> = match &config.archive.store {
+        config::Store::File { folder } => Arc::new(Local::open(folder)?),
+        url @ config::Store::S3 { .. } => {
+            let s3 = &config.archive.s3;
+            let mut options = vec![("region", s3.region.as_str())];
+            options.extend(s3.endpoint.as_deref().map(|endpoint| ("endpoint", endpoint)));
+            options.extend(s3.allow_http.then_some(("allow_http", "true")));
+            Arc::new(Bucket::open(&url.to_string(), options, runtime)?)
+        }
+    };
+    store::probe(store.as_ref())?;
+    Ok(store)
+}
+
+/// Where the archive is, after a look at whether it creates once.
+///
+/// # Errors
+/// As [`open_store`].
+pub fn archive_place(config: &Config) -> Result<String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| Fatal::new(Exit::Bug, "starting a runtime").because(error))?;
+    Ok(open_store(config, runtime.handle().clone())?.place())
+}
+
+/// Keeps what makes decisions in the archive, before it makes any: the files of the model package and
+/// the configuration, each under its SHA-256.
+///
+/// # Errors
+/// When the archive cannot be reached, or holds something else under such a name.
+pub fn keep(store: &dyn Store, setup: &Setup, config: &Config) -> Result<()> {
+    let mut objects: Vec<(String, Bytes)> = setup
+        .package
+        .files()
+        .into_iter()
+        .map(|file| (layout::model(file.digest), Bytes::from(file.bytes.clone())))
+        .collect();
+    objects.push((layout::config(config.digest()), Bytes::from(config.show().to_owned())));
+    for (path, bytes) in objects {
+        if store::ensure(store, &path, &bytes)? != Ensured::Same {
+            let place = store.place();
+            return Err(Fatal::integrity(format!("`{path}` at {place} is not what its name says")));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a set-up in which something is not well, with everything that must be mended.
