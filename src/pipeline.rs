@@ -222,7 +222,16 @@ pub fn run(
     }
     if roles.archive {
         info!(place = store.place(), "archiving");
-        start_archiver(&mut workers, config, &identity, roles, store, &health, stop, watcher);
+        start_archiver(
+            &mut workers,
+            config,
+            &identity,
+            roles,
+            store,
+            &health,
+            stop,
+            watcher,
+        );
     }
     let result = workers.join(stop, config.limits.drain_timeout);
     health.drain();
@@ -292,7 +301,10 @@ fn start_lanes(
     Ok(())
 }
 
-#[allow(clippy::too_many_arguments, reason = "everything that threads are born with")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "everything that threads are born with"
+)]
 fn start_archiver(
     workers: &mut Workers,
     config: &Config,

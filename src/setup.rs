@@ -281,7 +281,11 @@ pub fn open_store(config: &Config, runtime: Handle) -> Result<Arc<dyn Store>> {
         url @ config::Store::S3 { .. } => {
             let s3 = &config.archive.s3;
             let mut options = vec![("region", s3.region.as_str())];
-            options.extend(s3.endpoint.as_deref().map(|endpoint| ("endpoint", endpoint)));
+            options.extend(
+                s3.endpoint
+                    .as_deref()
+                    .map(|endpoint| ("endpoint", endpoint)),
+            );
             options.extend(s3.allow_http.then_some(("allow_http", "true")));
             Arc::new(Bucket::open(&url.to_string(), options, runtime)?)
         }
@@ -315,11 +319,16 @@ pub fn keep(store: &dyn Store, setup: &Setup, config: &Config) -> Result<()> {
         .into_iter()
         .map(|file| (layout::model(file.digest), Bytes::from(file.bytes.clone())))
         .collect();
-    objects.push((layout::config(config.digest()), Bytes::from(config.show().to_owned())));
+    objects.push((
+        layout::config(config.digest()),
+        Bytes::from(config.show().to_owned()),
+    ));
     for (path, bytes) in objects {
         if store::ensure(store, &path, &bytes)? != Ensured::Same {
             let place = store.place();
-            return Err(Fatal::integrity(format!("`{path}` at {place} is not what its name says")));
+            return Err(Fatal::integrity(format!(
+                "`{path}` at {place} is not what its name says"
+            )));
         }
     }
     Ok(())

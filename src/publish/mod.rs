@@ -232,6 +232,9 @@ impl Publisher {
             self.send(deliveries, record, deadline)?;
         }
         crash::point("lane.after-produce");
+        if crash::planted_once("abort") {
+            return Err(Trouble::TooSlow("a test asked for an abort"));
+        }
         // The wrapper's commit would wait in steps of 100 ms while anything is in flight.
         if !deliveries.wait_below(1, deadline) {
             return Err(Trouble::TooSlow("records were not acknowledged in time"));
@@ -288,9 +291,10 @@ impl Publisher {
     fn commit(&self, deliveries: &Deliveries, deadline: Instant) -> Result<Outcome> {
         crash::point("lane.before-commit");
         let left = deadline.saturating_duration_since(Instant::now());
-        let committed = self
-            .producer()
-            .commit_transaction(left.max(Duration::from_millis(1)));
+        let committed = crash::during("lane.during-commit", || {
+            self.producer()
+                .commit_transaction(left.max(Duration::from_millis(1)))
+        });
         crash::point("lane.after-commit");
         match committed {
             Err(error) if is_fatal(&error) => Err(fatal(error)),

@@ -4,7 +4,9 @@
 //! module per promise.
 
 mod kit;
+mod kills;
 mod spine;
+mod zombies;
 
 mod accounting;
 mod broker;

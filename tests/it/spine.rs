@@ -7,7 +7,16 @@ fn every_payment_is_scored_once_with_its_evidence_and_archived() {
     let Some(kafka) = kit::kafka() else { return };
     let pipeline = Pipeline::create(kafka, "spine", "");
     pipeline.produce_payments(1, 2_000);
-    kafka.produce("spine", &[Message::new(0, "{not json"), Message { partition: 1, ..Message::default() }]);
+    kafka.produce(
+        "spine",
+        &[
+            Message::new(0, "{not json"),
+            Message {
+                partition: 1,
+                ..Message::default()
+            },
+        ],
+    );
     let mut process = pipeline.run("a", &[], &[]);
     pipeline.assert_books_agree(true);
     process.signal(Signal::Terminate);
