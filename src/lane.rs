@@ -102,18 +102,15 @@ impl Round<'_> {
         reasons
     }
 
-    /// The broker's time of the oldest record, µs since the epoch.
-    #[must_use]
-    pub fn oldest_broker_time(&self) -> Option<i64> {
-        let times = self
-            .lineage
+    /// The broker's time of each record that has one, µs since the epoch.
+    pub fn broker_times(&self) -> impl Iterator<Item = i64> + '_ {
+        self.lineage
             .origins()
             .iter()
             .filter_map(|origin| match origin {
                 Origin::Record { broker_time, .. } => *broker_time,
                 Origin::Gap(_) => None,
-            });
-        times.min()
+            })
     }
 }
 

@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod admin;
 pub mod logging;
 pub mod generate;
+pub mod demo;
 pub mod native;
 pub mod clock;
 pub mod crash;

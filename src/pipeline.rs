@@ -451,7 +451,7 @@ impl Round<'_> {
             scored: counts.scored,
             rejected: counts.rejected,
             gaps: counts.gaps,
-            event_to_commit: self.oldest_broker_time().map(micros),
+            event_to_commit: self.broker_times().min().map(micros),
             poll_to_commit: micros(self.ingest_time),
         }
     }
