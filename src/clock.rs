@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Microseconds since the epoch, UTC.
 #[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn now_micros() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -202,9 +202,7 @@ impl<'c> Lane<'c> {
         };
         let ingest_time = now_micros();
         let started = Instant::now();
-        let mut batch = self
-            .stages
-            .run(lineage(&parts), values(&parts).into_iter())?;
+        let mut batch = self.stages.run(lineage(&parts), values(&parts))?;
         self.reject_poison(&mut batch);
         let decided = Instant::now();
         let draft = self.draft(&parts, &mut batch, ingest_time);

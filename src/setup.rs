@@ -236,7 +236,7 @@ fn sample(definitions: &[(Definition, FeatureType)]) -> Vec<ArrayRef> {
     let number = |feature: usize, row: usize| {
         let step = (row * 7 + feature * 13) % 23;
         let size = libm::pow(10.0, (step % 7) as f64 - 2.0);
-        if step % 2 == 0 {
+        if step.is_multiple_of(2) {
             size
         } else {
             -size + step as f64
