@@ -34,6 +34,8 @@ pub mod metrics;
 pub mod admin;
 pub mod logging;
 pub mod generate;
+pub mod score;
+pub mod sink;
 pub mod native;
 pub mod clock;
 pub mod crash;
