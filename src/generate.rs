@@ -19,6 +19,7 @@
 
 mod card;
 mod draw;
+pub mod files;
 mod fraud;
 mod payment;
 mod text;

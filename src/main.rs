@@ -13,7 +13,11 @@ use probity::native::TopicIds;
 use probity::pipeline::{self, Roles, Stop, Unwatched};
 use probity::record::NextOffset;
 use probity::topics::{From, Topics};
+<<<<<<< HEAD
 use probity::{check, demo, logging};
+=======
+use probity::{check, generate, logging, score};
+>>>>>>> score
 
 /// Streaming risk scoring whose every decision can be proven.
 ///
@@ -40,6 +44,10 @@ enum Command {
     Check,
     /// Score events and archive the evidence until asked to stop
     Run(Run),
+    /// Score the events of a file, by the same path and without Kafka
+    Score(Score),
+    /// Write generated card payments, and which of them are fraud
+    Generate(Generate),
     /// Create and check the topics, and say where scoring begins
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -85,6 +93,46 @@ enum Role {
     Score,
     /// From the evidence to the archive
     Archive,
+}
+
+#[derive(Args)]
+struct Score {
+    /// Lines of JSON, an Avro object container or Parquet; - is standard input
+    file: PathBuf,
+    /// The folder of the model package, instead of the configuration's
+    #[arg(long, value_name = "DIR")]
+    package: Option<PathBuf>,
+    /// Write the matrix of the features instead; the model need not be there yet
+    #[arg(long, value_name = "FILE.parquet", conflicts_with = "out")]
+    features: Option<PathBuf>,
+    /// Where the scored events go, instead of standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Generate {
+    /// The same seed gives the same payments
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How many payments
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    events: u64,
+    /// How many cards pay, about twice a day each
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    cards: u32,
+    /// Fill only the required fields, near 300 bytes of JSON
+    #[arg(long)]
+    compact: bool,
+    /// Write an Avro object container instead of lines of JSON
+    #[arg(long)]
+    avro: bool,
+    /// Where the payments go, instead of standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Also write a CSV file that says which payments are fraud
+    #[arg(long, value_name = "FILE")]
+    truth: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -177,12 +225,44 @@ fn run(cli: &Cli) -> Result<()> {
             pipeline::stop_on_signals(&stop)?;
             pipeline::run(&config, roles, TopicIds::Broker, &stop, Arc::new(Unwatched))
         }
+        Command::Score(arguments) => score_file(config, arguments),
+        Command::Generate(arguments) => generate(arguments),
         Command::Topics(command) => topics(&config, command),
         Command::Config(ConfigCommand::Show) => {
             print!("{config}");
             Ok(())
         }
     }
+}
+
+fn score_file(mut config: Config, arguments: &Score) -> Result<()> {
+    if let Some(package) = &arguments.package {
+        config.model.package.clone_from(package);
+    }
+    let request = score::Request {
+        input: arguments.file.clone(),
+        output: match &arguments.features {
+            Some(path) => score::Output::Features(path.clone()),
+            None => score::Output::Scores(arguments.out.clone()),
+        },
+    };
+    eprintln!("{}", score::run(&config, &request)?);
+    Ok(())
+}
+
+fn generate(arguments: &Generate) -> Result<()> {
+    let mut settings = generate::Settings::for_cards(arguments.cards);
+    settings.seed = arguments.seed;
+    if arguments.compact {
+        settings.profile = generate::Profile::Compact;
+    }
+    generate::files::write(&generate::files::Request {
+        settings,
+        events: arguments.events,
+        avro: arguments.avro,
+        out: arguments.out.clone(),
+        truth: arguments.truth.clone(),
+    })
 }
 
 fn topics(config: &Config, command: &TopicsCommand) -> Result<()> {

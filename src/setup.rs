@@ -3,7 +3,7 @@
 //! Everything that can be wrong without a broker is found here, before anything is connected; each
 //! error names the file and the key to mend.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray};
@@ -21,7 +21,7 @@ use crate::features::{Definition, FeatureSet, FeatureType};
 use crate::infer::{Model, Provider, Runtime};
 use crate::lane;
 use crate::native::TopicIds;
-use crate::package::{FeatureKind, Package};
+use crate::package::{FeatureKind, MANIFEST, Package};
 use crate::schema::InputSchema;
 use crate::source::{Limits, Topics};
 use crate::stages::Stages;
@@ -43,7 +43,7 @@ pub struct Setup {
     runtime: &'static Runtime,
     providers: Vec<Provider>,
     definitions: Vec<(Definition, FeatureType)>,
-    decoding: Decoding,
+    pub decoding: Decoding,
     roles: (String, String),
     admission: String,
     provider: String,
@@ -53,26 +53,9 @@ impl Setup {
     /// # Errors
     /// When a file is missing or wrong, or the parts do not fit each other.
     pub fn load(config: &Config) -> Result<Setup> {
-        let at = |key: &str| config.place(key);
-        let schema = InputSchema::load(&config.input.schema)
-            .map_err(|e| Fatal::usage(at("input.schema")).because(e))?;
-        let registry = registry(config)?;
-        let decoding = Decoding {
-            format: match config.input.format {
-                config::Format::Json => Format::Json,
-                config::Format::Avro => Format::Avro,
-                config::Format::AvroRegistry => Format::AvroRegistry,
-            },
-            unknown_fields: match config.input.unknown_fields {
-                config::UnknownFields::Ignore => UnknownFields::Ignore,
-                config::UnknownFields::Reject => UnknownFields::Reject,
-            },
-            max_bytes: config.input.max_bytes,
-            max_depth: JSON_DEPTH_MAX,
-            registry,
-        };
+        let (schema, decoding) = reading(config)?;
         let package = Package::load(&config.model.package)
-            .map_err(|e| Fatal::new(e.exit, at("model.package")).because(e))?;
+            .map_err(|e| Fatal::new(e.exit, config.place("model.package")).because(e))?;
         let runtime = Runtime::load(config.model.runtime.as_deref())?;
         let providers = config
             .model
@@ -110,11 +93,11 @@ impl Setup {
     }
 
     fn features(&self) -> Result<FeatureSet> {
-        FeatureSet::compile(&self.definitions, self.schema.arrow()).map_err(|errors| {
-            let place = self.package.manifest_path();
-            let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Fatal::usage(format!("{}: {}", place.display(), list.join("\n")))
-        })
+        compile(
+            &self.definitions,
+            &self.schema,
+            &self.package.manifest_path(),
+        )
     }
 
     fn model(&self) -> Result<Model> {
@@ -203,6 +186,53 @@ impl Setup {
             self.admission
         )
     }
+}
+
+/// The input schema, and how values are decoded to it.
+///
+/// # Errors
+/// When a schema file is missing or wrong.
+pub fn reading(config: &Config) -> Result<(InputSchema, Decoding)> {
+    let schema = InputSchema::load(&config.input.schema)
+        .map_err(|e| Fatal::usage(config.place("input.schema")).because(e))?;
+    let decoding = Decoding {
+        format: match config.input.format {
+            config::Format::Json => Format::Json,
+            config::Format::Avro => Format::Avro,
+            config::Format::AvroRegistry => Format::AvroRegistry,
+        },
+        unknown_fields: match config.input.unknown_fields {
+            config::UnknownFields::Ignore => UnknownFields::Ignore,
+            config::UnknownFields::Reject => UnknownFields::Reject,
+        },
+        max_bytes: config.input.max_bytes,
+        max_depth: JSON_DEPTH_MAX,
+        registry: registry(config)?,
+    };
+    Ok((schema, decoding))
+}
+
+/// The package's features without its model, which may not be trained yet.
+///
+/// # Errors
+/// When `model.toml` is missing or wrong, or a feature does not fit the schema.
+pub fn features(config: &Config, schema: &InputSchema) -> Result<FeatureSet> {
+    let folder = &config.model.package;
+    let features = Package::load_features(folder)
+        .map_err(|e| Fatal::new(e.exit, config.place("model.package")).because(e))?;
+    let definitions: Vec<_> = features.iter().map(definition).collect();
+    compile(&definitions, schema, &folder.join(MANIFEST))
+}
+
+fn compile(
+    definitions: &[(Definition, FeatureType)],
+    schema: &InputSchema,
+    manifest: &Path,
+) -> Result<FeatureSet> {
+    FeatureSet::compile(definitions, schema.arrow()).map_err(|errors| {
+        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Fatal::usage(format!("{}: {}", manifest.display(), list.join("\n")))
+    })
 }
 
 fn registry(config: &Config) -> Result<Vec<(u32, InputSchema)>> {

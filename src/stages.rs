@@ -315,7 +315,9 @@ fn blank(columns: &[ArrayRef], rows: usize, empty: impl Fn(usize) -> bool) -> Ve
         .expect("the mask is as long as the columns")
 }
 
-fn arrow_type(kind: FeatureType) -> DataType {
+/// The Arrow type of a feature.
+#[must_use]
+pub fn arrow_type(kind: FeatureType) -> DataType {
     match kind {
         FeatureType::Float32 => DataType::Float32,
         FeatureType::Float64 => DataType::Float64,

@@ -68,6 +68,15 @@ impl AvroReader {
         }
         Ok(self.dropped)
     }
+
+    /// How many of `bytes` the record at their beginning takes, if they hold one.
+    pub fn record_length(&self, bytes: &[u8]) -> Option<usize> {
+        let mut rest = Bytes { rest: bytes };
+        for step in &self.steps {
+            step.skip(&mut rest).ok()?;
+        }
+        Some(bytes.len() - rest.rest.len())
+    }
 }
 
 /// The schema id and the record, or `None` where the header is cut off or not one.
@@ -172,11 +181,22 @@ impl Nullability {
 }
 
 impl Step {
-    fn read(&self, bytes: &mut Bytes<'_>, columns: &mut Columns) -> Result<(), Reason> {
-        let is_null = match self.nullability {
+    fn skip(&self, bytes: &mut Bytes<'_>) -> Result<(), Reason> {
+        if self.is_null(bytes)? {
+            return Ok(());
+        }
+        skip(&self.written, bytes)
+    }
+
+    fn is_null(&self, bytes: &mut Bytes<'_>) -> Result<bool, Reason> {
+        Ok(match self.nullability {
             Nullability::NeverNull => false,
             Nullability::NullIs(branch) => bytes.branch_of_two()? == branch,
-        };
+        })
+    }
+
+    fn read(&self, bytes: &mut Bytes<'_>, columns: &mut Columns) -> Result<(), Reason> {
+        let is_null = self.is_null(bytes)?;
         match self.target {
             Target::Skip if is_null => Ok(()),
             Target::Skip => skip(&self.written, bytes),

@@ -19,7 +19,7 @@ use self::avro::{AvroReader, split_registry_header};
 use self::column::Columns;
 use self::json::JsonReader;
 use crate::record::{Reason, Rejection, Stage};
-use crate::schema::{Field, InputSchema, SchemaError};
+use crate::schema::{Constant, Field, InputSchema, SchemaError};
 
 /// How a value is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,6 +102,35 @@ impl Decoder {
         })
     }
 
+    /// A decoder of bare Avro that `writer` wrote, for files that bring their schema along. The
+    /// format and the registry of `settings` do not count.
+    ///
+    /// # Errors
+    /// Where what `writer` writes cannot be read as `schema`.
+    pub fn of_writer(
+        schema: &InputSchema,
+        writer: &InputSchema,
+        settings: &Settings,
+    ) -> Result<Decoder, SchemaError> {
+        let reader = AvroReader::new(schema, writer, settings.unknown_fields)?;
+        Ok(Decoder {
+            schema: schema.clone(),
+            max_bytes: settings.max_bytes,
+            reader: Reader::Avro(reader),
+        })
+    }
+
+    /// How many of `bytes` the bare Avro record at their beginning takes; `None` where they do not
+    /// hold one, or the decoder is not one of bare Avro. What the record's values are does not
+    /// matter here: [`Decoder::decode`] refuses those that must be refused.
+    #[must_use]
+    pub fn record_length(&self, bytes: &[u8]) -> Option<usize> {
+        match &self.reader {
+            Reader::Avro(reader) => reader.record_length(bytes),
+            Reader::Json(_) | Reader::Registry(_) => None,
+        }
+    }
+
     /// Decodes one batch; `None` is a value that the record lacks.
     ///
     /// # Panics
@@ -157,6 +186,20 @@ impl Decoder {
             }
         }
     }
+}
+
+/// `rows` rows of what stands for each field where an event lacks it; null too where it must not.
+#[must_use]
+pub fn missing(schema: &InputSchema, rows: usize) -> RecordBatch {
+    let mut columns = Columns::with_capacity(schema, rows);
+    for _ in 0..rows {
+        for (index, field) in schema.fields().iter().enumerate() {
+            let constant = field.when_missing().unwrap_or(&Constant::Null);
+            columns.get(index).push_constant(constant);
+        }
+        columns.accept_row();
+    }
+    columns.into_batch(schema.arrow())
 }
 
 fn registry(

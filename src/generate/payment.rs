@@ -401,14 +401,8 @@ impl Fields for Avro<'_> {
         self.integer(name, i64::from(position));
     }
 
-    /// Zigzag, seven bits a byte, low bits first.
     fn integer(&mut self, _name: &'static str, value: i64) {
-        let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-        while rest >= 0x80 {
-            self.out.push(rest.to_le_bytes()[0] | 0x80);
-            rest >>= 7;
-        }
-        self.out.push(rest.to_le_bytes()[0]);
+        write_long(self.out, value);
     }
 
     fn double(&mut self, _name: &'static str, value: f64) {
@@ -422,6 +416,16 @@ impl Fields for Avro<'_> {
     fn present(&mut self) {
         self.integer("", 1);
     }
+}
+
+/// Appends Avro's long: zigzag, seven bits a byte, low bits first.
+pub(super) fn write_long(out: &mut Vec<u8>, value: i64) {
+    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    while rest >= 0x80 {
+        out.push(rest.to_le_bytes()[0] | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest.to_le_bytes()[0]);
 }
 
 /// Appends decimal digits. Faster than the formatter, and half of a payment is integers.

@@ -168,6 +168,15 @@ impl Package {
         })
     }
 
+    /// Reads the features alone: the model, and the golden rows, need not be there yet.
+    ///
+    /// # Errors
+    /// If `model.toml` is missing, too large, or has a key or a value that it must not have.
+    pub fn load_features(folder: &Path) -> Result<Vec<FeatureSpec>> {
+        let manifest = PackageFile::read(folder, MANIFEST, MANIFEST_MAX_BYTES)?;
+        Ok(manifest::read(&folder.join(MANIFEST), &manifest.bytes)?.features)
+    }
+
     /// The files of the package, in the order of their names.
     #[must_use]
     pub fn files(&self) -> Vec<&PackageFile> {
