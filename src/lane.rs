@@ -5,7 +5,9 @@
 //! committed; it is undone, and its records are gathered again; or its outcome is unknown, and the
 //! brokers are asked. Nothing of a round outlives it but positions and chain heads.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod round;
+
+use std::collections::BTreeSet;
 use std::ops::Range as Rows;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +28,8 @@ use crate::record::{Digest, NextOffset, Offset, Reason, Rejection, Stage};
 use crate::schema::InputSchema;
 use crate::source::{self, Change, Gather, Gathered, Item, Limits, Source, Topics};
 use crate::stages::{Decided, Stages};
+
+pub use round::{Counts, Fate, Round};
 
 /// What a lane is told. Cloned for each.
 #[derive(Clone, Debug)]
@@ -54,71 +58,6 @@ pub trait Observer {
     fn on_round(&mut self, round: &Round<'_>);
     /// At least once per wait, also when nothing arrives.
     fn on_tick(&mut self);
-}
-
-/// One round, after it ended.
-pub struct Round<'a> {
-    pub lineage: &'a Lineage,
-    pub decided: &'a Decided,
-    pub fate: Fate,
-    /// When the first record was there, µs since the epoch.
-    pub ingest_time: i64,
-    pub end_time: i64,
-    pub deciding: Duration,
-    pub writing: Duration,
-    pub publishing: Duration,
-    pub evidence_bytes: usize,
-}
-
-/// How many rows of each kind.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Counts {
-    pub scored: u64,
-    pub rejected: u64,
-    pub gaps: u64,
-}
-
-impl Round<'_> {
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for (row, origin) in self.lineage.origins().iter().enumerate() {
-            match origin {
-                Origin::Gap(_) => counts.gaps += 1,
-                Origin::Record { .. } if self.lineage.is_live(row) => counts.scored += 1,
-                Origin::Record { .. } => counts.rejected += 1,
-            }
-        }
-        counts
-    }
-
-    /// How often each reason refused a row, without those that refused none.
-    #[must_use]
-    pub fn reasons(&self) -> BTreeMap<Reason, u64> {
-        let mut reasons = BTreeMap::new();
-        for rejection in (0..self.lineage.rows()).filter_map(|row| self.lineage.rejection(row)) {
-            *reasons.entry(rejection.reason).or_default() += 1;
-        }
-        reasons
-    }
-
-    /// The broker's time of each record that has one, µs since the epoch.
-    pub fn broker_times(&self) -> impl Iterator<Item = i64> + '_ {
-        self.lineage
-            .origins()
-            .iter()
-            .filter_map(|origin| match origin {
-                Origin::Record { broker_time, .. } => *broker_time,
-                Origin::Gap(_) => None,
-            })
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    Committed,
-    Aborted,
-    Unknown,
 }
 
 struct Lane<'c> {
@@ -470,8 +409,7 @@ impl<'c> Lane<'c> {
                 self.informed
                     .extend(draft.evidence.iter().map(|t| t.partition));
                 self.source.on_committed(draft.ends());
-                self.rows_max = self.settings.limits.rows_max.min(self.rows_max * 2);
-                self.poison = None;
+                self.widen();
                 Ok(Fate::Committed)
             }
             Outcome::Aborted(cause) => {
@@ -499,6 +437,7 @@ impl<'c> Lane<'c> {
                     committed.contains(&(partition, next))
                 };
                 let fate = if draft.ends().any(stands) {
+                    self.widen();
                     Fate::Committed
                 } else {
                     Fate::Unknown
@@ -507,6 +446,12 @@ impl<'c> Lane<'c> {
                 Ok(fate)
             }
         }
+    }
+
+    /// A round went through: the next may be larger again.
+    fn widen(&mut self) {
+        self.rows_max = self.settings.limits.rows_max.min(self.rows_max * 2);
+        self.poison = None;
     }
 
     fn undo(&mut self, draft: &Draft) -> Result<()> {

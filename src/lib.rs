@@ -34,12 +34,9 @@ pub mod metrics;
 pub mod admin;
 pub mod logging;
 pub mod generate;
-<<<<<<< HEAD
 pub mod demo;
-=======
 pub mod score;
 pub mod sink;
->>>>>>> score
 pub mod native;
 pub mod clock;
 pub mod crash;

@@ -13,11 +13,7 @@ use probity::native::TopicIds;
 use probity::pipeline::{self, Roles, Stop, Unwatched};
 use probity::record::NextOffset;
 use probity::topics::{From, Topics};
-<<<<<<< HEAD
-use probity::{check, demo, logging};
-=======
-use probity::{check, generate, logging, score};
->>>>>>> score
+use probity::{check, demo, generate, logging, score};
 
 /// Streaming risk scoring whose every decision can be proven.
 ///

@@ -362,6 +362,10 @@ struct ArchiveEyes {
 }
 
 impl archive::Observer for ArchiveEyes {
+    fn assigned(&self, partitions: usize) {
+        self.health.archive().set_assigned(partitions);
+    }
+
     fn taken(&self, _partition: i32, rows: u32) {
         self.metrics.taken(1, u64::from(rows));
         self.watcher.on_taken(rows);

@@ -160,6 +160,7 @@ impl Collector {
     fn tick(&self) -> Result<()> {
         let mut archiver = self.archiver();
         archiver.tick(now_micros())?;
+        self.observer.assigned(archiver.partitions().len());
         self.observer.open_bytes(archiver.memory());
         Ok(())
     }
