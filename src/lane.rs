@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::ops::Range as Rows;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
@@ -22,8 +22,9 @@ use crate::batch::{Batch, Lineage, Origin};
 use crate::clock::now_micros;
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::{Context, Facts, Header, Message, Range, RowTooLarge, Writer};
+use crate::patience::Patience;
 use crate::publish::records::{self, Stamp};
-use crate::publish::{Outcome, Outgoing, Publisher};
+use crate::publish::{Outcome, Outgoing, Publisher, Timeouts};
 use crate::record::{Digest, NextOffset, Offset, Reason, Rejection, Stage};
 use crate::schema::InputSchema;
 use crate::source::{self, Change, Gather, Gathered, Item, Limits, Source, Topics};
@@ -46,7 +47,8 @@ pub struct Settings {
     /// Headers of the input that go on to the scored record, and how many bytes of them.
     pub headers: Vec<String>,
     pub header_bytes_max: usize,
-    pub transaction_timeout: Duration,
+    pub timeouts: Timeouts,
+    pub patience: Patience,
     /// What decides, apart from the topic's id, which only the source knows.
     pub facts: Facts,
     pub schema: InputSchema,
@@ -88,9 +90,9 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<()> {
     // First the producer: it fences its predecessor before this one reads a position.
-    let publisher = Publisher::connect(producer, settings.transaction_timeout)?;
+    let publisher = Publisher::connect(producer, settings.timeouts, settings.patience)?;
     let consumer = source::connect(consumer)?;
-    let result = Source::subscribe(&consumer, settings.topics.clone())
+    let result = Source::subscribe(&consumer, settings.topics.clone(), settings.patience)
         .and_then(|source| Lane::new(settings, source, publisher, stages))
         .and_then(|mut lane| {
             while !stop.load(Ordering::Relaxed) {

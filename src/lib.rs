@@ -39,4 +39,5 @@ pub mod score;
 pub mod sink;
 pub mod native;
 pub mod clock;
+pub mod patience;
 pub mod crash;

@@ -22,6 +22,8 @@ use crate::infer::{Model, Provider, Runtime};
 use crate::lane;
 use crate::native::TopicIds;
 use crate::package::{FeatureKind, MANIFEST, Package};
+use crate::patience::Patience;
+use crate::publish::Timeouts;
 use crate::schema::InputSchema;
 use crate::source::{Limits, Topics};
 use crate::stages::Stages;
@@ -168,7 +170,15 @@ impl Setup {
                 - RECORD_OVERHEAD_BYTES,
             headers: output.headers.clone(),
             header_bytes_max: output.header_bytes_max,
-            transaction_timeout: config.limits.transaction_timeout,
+            timeouts: Timeouts {
+                transaction: config.limits.transaction_timeout,
+                commit: config.limits.commit_timeout,
+            },
+            patience: Patience {
+                first: config.limits.retry_backoff_min,
+                longest: config.limits.retry_backoff_max,
+                total: config.limits.retry_timeout,
+            },
             facts: self.facts(config, identity),
             schema: self.schema.clone(),
         }
@@ -229,10 +239,23 @@ fn compile(
     schema: &InputSchema,
     manifest: &Path,
 ) -> Result<FeatureSet> {
-    FeatureSet::compile(definitions, schema.arrow()).map_err(|errors| {
+    let features = FeatureSet::compile(definitions, schema.arrow()).map_err(|errors| {
         let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Fatal::usage(format!("{}: {}", manifest.display(), list.join("\n")))
-    })
+    })?;
+    // What a model is fed is archived in clear.
+    if let Some(index) = features
+        .reads()
+        .find(|&index| schema.fields()[index].personal)
+    {
+        return Err(Fatal::usage(format!(
+            "{}: a feature reads `{}`, which the input schema marks personal; features are archived in \
+             clear, so let the producer compute what the model needs of it",
+            manifest.display(),
+            schema.fields()[index].name
+        )));
+    }
+    Ok(features)
 }
 
 fn registry(config: &Config) -> Result<Vec<(u32, InputSchema)>> {
@@ -380,4 +403,36 @@ pub fn require(findings: &[crate::topics::rules::Finding]) -> Result<()> {
         Exit::Usage,
         format!("the topics are not fit:\n{}", fixes.join("\n")),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA: &str = r#"{"type": "record", "name": "event", "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "amount", "type": "long"},
+        {"name": "card", "type": "string", "personal": true}]}"#;
+
+    fn compiled(sql: &str) -> Result<FeatureSet> {
+        let definition = Definition {
+            name: "feature".to_owned(),
+            sql: sql.to_owned(),
+            impute: None,
+        };
+        let schema = InputSchema::parse(SCHEMA).unwrap();
+        compile(
+            &[(definition, FeatureType::Float32)],
+            &schema,
+            Path::new("model.toml"),
+        )
+    }
+
+    #[test]
+    fn a_feature_that_reads_a_personal_field_is_refused() {
+        assert!(compiled("LN(1 + amount)").is_ok());
+        let refusal = compiled("LENGTH(card) + amount").unwrap_err();
+        assert_eq!(refusal.exit, Exit::Usage);
+        assert!(refusal.to_string().contains("`card`"), "{refusal}");
+    }
 }

@@ -1,12 +1,11 @@
 //! The client under [`Source`](super::Source): what it tells between polls, which of its errors pass,
-//! and how often a call to the cluster is tried.
+//! and how a call to the cluster is tried again.
 //!
 //! Callbacks run inside a poll, on the lane's thread. They decide nothing: they note down what happened,
 //! and the source acts on it when the poll has returned.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
@@ -17,9 +16,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tracing::warn;
 
 use crate::error::{Fatal, Result};
-
-/// How often a call is tried.
-const CALLS_MAX: u32 = 6;
+use crate::patience::Patience;
 
 /// The consumer of a lane.
 pub type Consumer = BaseConsumer<Notes>;
@@ -157,20 +154,21 @@ pub(super) fn passes(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Calls the cluster until it answers, a bounded number of times.
-pub(super) fn persist<T>(what: &str, mut call: impl FnMut() -> Result<T, KafkaError>) -> Result<T> {
-    let mut tries = 0;
+/// Calls the cluster until it answers or patience ends.
+pub(super) fn persist<T>(
+    patience: Patience,
+    what: &str,
+    mut call: impl FnMut() -> Result<T, KafkaError>,
+) -> Result<T> {
+    let mut waits = patience.waits();
     loop {
-        match call() {
-            Ok(answer) => return Ok(answer),
-            Err(error) => {
-                tries += 1;
-                if tries == CALLS_MAX {
-                    return Err(Fatal::unreachable(what).because(error));
-                }
-                warn!(%error, tries, "{what}");
-                std::thread::sleep(Duration::from_millis(100 << tries));
+        match (call(), waits.next()) {
+            (Ok(answer), _) => return Ok(answer),
+            (Err(error), Some(wait)) => {
+                warn!(%error, "{what}");
+                std::thread::sleep(wait);
             }
+            (Err(error), None) => return Err(Fatal::unreachable(what).because(error)),
         }
     }
 }

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use crate::crash;
 use crate::error::{Exit, Fatal, Result};
 use crate::native::{self, TopicIds};
+use crate::patience::Patience;
 use crate::record::{Digest, Gap, NextOffset, Offset};
 
 use bookmark::{Bookmark, Refusal, Start};
@@ -95,6 +96,7 @@ pub struct Topics {
 pub struct Source<'c> {
     consumer: &'c Consumer,
     topics: Topics,
+    patience: Patience,
     topic_id: String,
     held: BTreeMap<i32, Held>,
     changes: Vec<Change>,
@@ -105,7 +107,11 @@ impl<'c> Source<'c> {
     ///
     /// # Errors
     /// When the input topic cannot be described.
-    pub fn subscribe(consumer: &'c Consumer, topics: Topics) -> Result<Source<'c>> {
+    pub fn subscribe(
+        consumer: &'c Consumer,
+        topics: Topics,
+        patience: Patience,
+    ) -> Result<Source<'c>> {
         let topic_id = topics
             .ids
             .of(consumer.client(), &topics.input, CALL_TIMEOUT)?;
@@ -115,6 +121,7 @@ impl<'c> Source<'c> {
         Ok(Source {
             consumer,
             topics,
+            patience,
             topic_id,
             held: BTreeMap::new(),
             changes: Vec::new(),
@@ -396,7 +403,7 @@ impl<'c> Source<'c> {
         for partition in partitions {
             list.add_partition(&self.topics.input, *partition);
         }
-        let committed = persist("asking for committed offsets", || {
+        let committed = persist(self.patience, "asking for committed offsets", || {
             self.consumer.committed_offsets(list.clone(), CALL_TIMEOUT)
         })?;
         let twins = self
@@ -427,7 +434,7 @@ impl<'c> Source<'c> {
     }
 
     fn partition_count(&self, topic: &str) -> Result<i32> {
-        let metadata = persist("asking for a topic's partitions", || {
+        let metadata = persist(self.patience, "asking for a topic's partitions", || {
             self.consumer.fetch_metadata(Some(topic), CALL_TIMEOUT)
         })?;
         let count = metadata
@@ -503,7 +510,7 @@ impl<'c> Source<'c> {
             return Ok(());
         }
         for (partition, _) in self.held() {
-            let (low, high) = persist("asking for the log's range", || {
+            let (low, high) = persist(self.patience, "asking for the log's range", || {
                 self.consumer
                     .fetch_watermarks(&self.topics.input, partition, CALL_TIMEOUT)
             })?;

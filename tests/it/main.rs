@@ -6,6 +6,7 @@
 mod kit;
 mod kills;
 mod spine;
+mod weather;
 mod zombies;
 
 mod accounting;

@@ -23,6 +23,7 @@ fn every_payment_is_scored_once_with_its_evidence_and_archived() {
     assert_eq!(process.wait(), 0, "{}", process.lines().join("\n"));
     assert_eq!(kafka.read_committed("spine.scored").len(), 2_000);
     assert_eq!(kafka.read_committed("spine.dlq").len(), 2);
+    pipeline.assert_contracts_hold();
 }
 
 #[test]
