@@ -127,7 +127,7 @@ impl Table {
 }
 
 /// What cannot be unpacked is refused before anything is read.
-fn check_compression(metadata: &ParquetMetaData) -> Result<(), String> {
+pub(super) fn check_compression(metadata: &ParquetMetaData) -> Result<(), String> {
     for column in metadata
         .row_groups()
         .iter()

@@ -5,19 +5,22 @@ use arrow::array::{
     TimestampNanosecondArray, UInt64Array,
 };
 
+use parquet::basic::Compression;
+
 use super::*;
+use crate::score::table;
 
 /// The reasons for which rows are refused when `column` is read as the type `avro`.
 fn refused(avro: &str, column: ArrayRef) -> Vec<Option<Reason>> {
     let folder = tempfile::tempdir().unwrap();
-    reasons(&table(&folder, column), &field(avro))
+    reasons(&written(&folder, column), &field(avro))
 }
 
 fn field(avro: &str) -> InputSchema {
     schema_with(&format!(r#"{{"name":"x","type":{avro}}}"#))
 }
 
-fn table(folder: &TempDir, column: ArrayRef) -> PathBuf {
+fn written(folder: &TempDir, column: ArrayRef) -> PathBuf {
     let ids = StringArray::from_iter_values((0..column.len()).map(|row| row.to_string()));
     let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef), ("x", column)]);
     parquet(folder, "events.parquet", &batch.unwrap())
@@ -75,7 +78,7 @@ fn a_value_is_refused_when_the_type_cannot_hold_it_exactly() {
 fn a_refused_row_is_null_in_every_column_and_others_keep_their_values() {
     let folder = tempfile::tempdir().unwrap();
     let column = Int64Array::from(vec![5, i64::MAX, 6]);
-    let rows = read(&table(&folder, Arc::new(column)), &field("\"int\"")).unwrap();
+    let rows = read(&written(&folder, Arc::new(column)), &field("\"int\"")).unwrap();
     assert!(rows[1].0.iter().all(|column| column.is_null(0)));
     let int = |row: usize| rows[row].0[1].as_primitive::<arrow::datatypes::Int32Type>();
     assert_eq!((int(0).value(0), int(2).value(0)), (5, 6));
@@ -87,7 +90,7 @@ fn a_column_of_another_kind_or_none_at_all_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let text: ArrayRef = Arc::new(StringArray::from(vec!["1"]));
     let refusal = |schema: &InputSchema, column: ArrayRef| {
-        let error = open_file(&table(&folder, column), schema).err().unwrap();
+        let error = open_file(&written(&folder, column), schema).err().unwrap();
         error.to_string()
     };
     let error = refusal(&field("\"int\""), text);
@@ -111,7 +114,7 @@ fn a_column_of_another_kind_or_none_at_all_is_an_error_that_names_it() {
 #[test]
 fn a_missing_column_takes_its_default_or_null_where_it_may() {
     let folder = tempfile::tempdir().unwrap();
-    let path = table(&folder, Arc::new(Int32Array::from(vec![1])));
+    let path = written(&folder, Arc::new(Int32Array::from(vec![1])));
     let schema = schema_with(
         r#"{"name":"channel","type":"string","default":"pos"},
         {"name":"other","type":["null","int"]},
@@ -130,7 +133,7 @@ fn a_missing_column_takes_its_default_or_null_where_it_may() {
 #[test]
 fn columns_that_nobody_knows_are_counted_or_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let path = table(&folder, Arc::new(Int32Array::from(vec![1, 2])));
+    let path = written(&folder, Arc::new(Int32Array::from(vec![1, 2])));
     let schema = schema_with(r#"{"name":"other","type":["null","int"]}"#);
     let batch = open_file(&path, &schema).unwrap().next().unwrap().unwrap();
     assert_eq!(batch.payload().unknown_fields, 2);
@@ -140,4 +143,28 @@ fn columns_that_nobody_knows_are_counted_or_refused() {
         .err()
         .unwrap();
     assert!(error.to_string().contains("no field x"), "{error}");
+}
+
+#[test]
+fn a_compression_that_is_not_built_in_is_refused_with_the_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(&folder, Arc::new(Int32Array::from(vec![1])));
+    let file = std::fs::File::open(path).unwrap();
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let metadata = builder.metadata().as_ref().clone();
+    assert_eq!(table::check_compression(&metadata), Ok(()));
+    let group = metadata.row_group(0).clone();
+    let mut columns = group.columns().to_vec();
+    let packed = columns[1].clone().into_builder();
+    columns[1] = packed.set_compression(Compression::SNAPPY).build().unwrap();
+    let group = group.into_builder().set_column_metadata(columns).build();
+    let metadata = metadata
+        .into_builder()
+        .set_row_groups(vec![group.unwrap()])
+        .build();
+    let error = table::check_compression(&metadata).unwrap_err();
+    assert!(
+        error.starts_with("column `x` is compressed with SNAPPY"),
+        "{error}"
+    );
 }
