@@ -5,10 +5,11 @@ Reads the matrix that probity itself computed, so there is no second implementat
 
     probity generate --seed 1 --cards 20000 --events 1600000 --truth truth.csv > payments.ndjson
     probity score --package config/models/card-risk --features features.parquet payments.ndjson
-    pip install lightgbm==4.7.0 scikit-learn==1.9.1 onnx==1.23.2 onnxruntime==1.32.0 pyarrow==26.0.1
-    python config/models/train.py --features features.parquet --truth truth.csv
+    python=$(deploy/setup/python.sh tests/python/oracles.lock)
+    $python config/models/train.py --features features.parquet --truth truth.csv
 
-Writes into both packages: model.onnx, the thresholds in model.toml, and MODEL_CARD.md. Payments are
+Writes into both packages: model.onnx, golden.json, the thresholds in model.toml, and MODEL_CARD.md.
+The other package's model.toml is the first one's under another name. Payments are
 split by time: models are fitted on the first 80 %, thresholds chosen on the next 10 %, and the card
 reports the last 10 %, which nothing else has seen. Seeded and single-threaded: the same matrix gives
 the same files.
@@ -20,6 +21,7 @@ floats in the leaf that LightGBM chose.
 """
 
 import argparse
+import json
 import os
 import re
 import tomllib
@@ -46,6 +48,8 @@ HERE = Path(__file__).resolve().parent
 # What the thresholds are chosen for.
 DECLINE_PRECISION = 0.90
 REVIEW_ALERT_RATE = 0.005
+# The largest chunk that the packages allow.
+GOLDEN_ROWS = 256
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
 
 
@@ -59,7 +63,7 @@ def main():
     package = tomllib.loads((HERE / "card-risk" / "model.toml").read_text())
     names = [feature["name"] for feature in package["feature"]]
     rows, fraud, scenario = read(arguments.features, arguments.truth, names)
-    parts = Parts(rows, fraud, scenario)
+    parts = Parts(names, rows, fraud, scenario)
     print(f"{len(rows)} payments, {int(fraud.sum())} frauds, {len(names)} features")
 
     trees = fit_trees(parts, names)
@@ -86,7 +90,8 @@ def read(features, truth, names):
 
 
 class Parts:
-    def __init__(self, rows, fraud, scenario):
+    def __init__(self, names, rows, fraud, scenario):
+        self.names = names
         fit, choose = int(len(rows) * 0.8), int(len(rows) * 0.9)
         self.fit = (rows[:fit], fraud[:fit])
         self.choose = (rows[fit:choose], fraud[fit:choose])
@@ -267,12 +272,42 @@ def with_probability(nodes, tensors, width):
     return model
 
 
-def scores(model, rows):
+def run(model, rows):
+    """Probability and margin of each row."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers)
-    return session.run(["probability"], {"features": rows})[0][:, 0]
+    return [output[:, 0] for output in session.run(["probability", "margin"], {"features": rows})]
+
+
+def scores(model, rows):
+    return run(model, rows)[0]
+
+
+def golden(model, parts):
+    """Known answers: half of the rows spread over the last part, half frauds of it, one chunk."""
+    rows, fraud = parts.report
+    spread = numpy.linspace(0, len(rows) - 1, GOLDEN_ROWS // 2).astype(int)
+    caught = numpy.flatnonzero(fraud)
+    caught = caught[numpy.linspace(0, len(caught) - 1, GOLDEN_ROWS // 2).astype(int)]
+    rows = rows[numpy.concatenate([spread, caught])]
+    score, margin = run(model, rows)
+    columns = {name: bits(rows[:, place]) for place, name in enumerate(parts.names)}
+    entries = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in columns.items())
+    lines = [
+        f'"onnxruntime": "{onnxruntime.__version__}"',
+        f'"chunk_rows": {len(rows)}',
+        f'"columns": {{\n{entries}\n}}',
+        f'"score": {json.dumps(bits(score))}',
+        f'"margin": {json.dumps(bits(margin))}',
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def bits(values):
+    """Each float as the eight hexadecimal digits of its bits."""
+    return {"float32": values.astype(">f4").tobytes().hex()}
 
 
 def finish(out, name, model, expected, parts, base):
@@ -286,6 +321,7 @@ def finish(out, name, model, expected, parts, base):
     folder = out / name
     folder.mkdir(exist_ok=True)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
+    (folder / "golden.json").write_text(golden(model, parts))
     source = HERE / "card-risk" / "model.toml"
     text = source.read_text()
     if base:
@@ -300,9 +336,8 @@ def finish(out, name, model, expected, parts, base):
 
 
 def derived(text, base, name):
-    """The same features and outputs under another name, in larger chunks."""
+    """The same features and outputs under another name."""
     text = text.replace(f'name = "{base}"', f'name = "{name}"', 1)
-    text = text.replace("chunk_rows = 64", "chunk_rows = 256", 1)
     head = "# The reference model as a network. Written by train.py from ../card-risk/model.toml.\n"
     return head + text[text.index("\nname = ") :]
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::{Fatal, Result};
 
-const FILES: [(&str, &[u8]); 3] = [
+const FILES: [(&str, &[u8]); 4] = [
     ("payment.avsc", include_bytes!("../../schemas/payment.avsc")),
     (
         "card-risk/model.toml",
@@ -14,6 +14,10 @@ const FILES: [(&str, &[u8]); 3] = [
     (
         "card-risk/model.onnx",
         include_bytes!("../../config/models/card-risk/model.onnx"),
+    ),
+    (
+        "card-risk/golden.json",
+        include_bytes!("../../config/models/card-risk/golden.json"),
     ),
 ];
 

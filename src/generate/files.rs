@@ -126,3 +126,65 @@ impl Container {
         self.records = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(events: u64, avro: bool) -> (Vec<u8>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, truth) = (folder.path().join("out"), folder.path().join("truth.csv"));
+        let request = Request {
+            settings: Settings::for_cards(1000),
+            events,
+            avro,
+            out: Some(out.clone()),
+            truth: Some(truth.clone()),
+        };
+        write(&request).unwrap();
+        let truth = std::fs::read_to_string(truth).unwrap();
+        (std::fs::read(out).unwrap(), truth)
+    }
+
+    #[test]
+    fn every_payment_has_its_line_and_its_truth() {
+        let (payments, truth) = written(500, false);
+        let payments = String::from_utf8(payments).unwrap();
+        let ids = payments.lines().map(|line| {
+            let payment: serde_json::Value = serde_json::from_str(line).unwrap();
+            payment["transaction_id"].as_str().unwrap().to_owned()
+        });
+        let ids: Vec<String> = ids.collect();
+        let mut lines = truth.lines();
+        assert_eq!(lines.next(), Some(Payment::TRUTH_HEADER.trim_end()));
+        let truths: Vec<&str> = lines.map(|line| &line[..16]).collect();
+        assert_eq!(ids.len(), 500);
+        assert_eq!(ids, truths);
+        assert_eq!(written(0, false).1, Payment::TRUTH_HEADER);
+    }
+
+    #[test]
+    fn a_container_has_blocks_between_one_marker() {
+        let (bytes, truth) = written(500, true);
+        let sync = Digest::of(SCHEMA.as_bytes()).0;
+        let markers = bytes.windows(16).filter(|window| *window == &sync[..16]);
+        // After the header, after each full block, and after the last.
+        assert!(markers.count() >= 3);
+        assert!(bytes.ends_with(&sync[..16]));
+        assert_eq!(truth.lines().count(), 501);
+        assert_eq!(bytes, written(500, true).0);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused_before_anything_is_written() {
+        let request = Request {
+            settings: Settings::for_cards(1),
+            events: 1,
+            avro: false,
+            out: Some("/nowhere/payments".into()),
+            truth: None,
+        };
+        let error = write(&request).unwrap_err().to_string();
+        assert!(error.contains("set cards between"), "{error}");
+    }
+}

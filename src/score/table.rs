@@ -13,6 +13,8 @@ use arrow::compute::nullif;
 use arrow::datatypes::Schema;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Compression;
+use parquet::file::metadata::ParquetMetaData;
 
 use super::column;
 use crate::decode::{UnknownFields, missing};
@@ -60,6 +62,13 @@ impl Table {
         }
         for (field, place) in schema.fields().iter().zip(&known) {
             check(field, place.map(|place| found.field(place))).map_err(refuse)?;
+        }
+        check_compression(builder.metadata()).map_err(refuse)?;
+        let absent = schema.fields().iter().zip(&known);
+        let absent = absent.filter(|(_, place)| place.is_none());
+        let absent: Vec<&str> = absent.map(|(field, _)| field.name.as_str()).collect();
+        if !absent.is_empty() {
+            tracing::warn!(file = name, ?absent, "columns are null or their default");
         }
         let unknown = unknown.len() as u64;
         let mask = ProjectionMask::roots(builder.parquet_schema(), known.iter().flatten().copied());
@@ -115,6 +124,27 @@ impl Table {
         let rejected = reasons.into_iter().map(|reason| reason.map(rejection));
         (decoded, rejected.collect())
     }
+}
+
+/// What cannot be unpacked is refused before anything is read.
+pub(super) fn check_compression(metadata: &ParquetMetaData) -> Result<(), String> {
+    for column in metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns())
+    {
+        let compression = column.compression();
+        if !matches!(
+            compression,
+            Compression::UNCOMPRESSED | Compression::ZSTD(_)
+        ) {
+            return Err(format!(
+                "column `{}` is compressed with {compression}; write it with ZSTD or uncompressed",
+                column.column_path().string()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Where the columns of the fields are, by name or alias.

@@ -1,5 +1,6 @@
 //! Against the real library: bits equal to Python's, whatever the chunk and the neighbours.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, Float32Array, StringArray};
@@ -119,6 +120,25 @@ fn golden_rows_admit_the_model_and_its_small_chunks() {
     }
     let zipmap = open(&fixture("lightgbm-zipmap"), runtime);
     assert_eq!(zipmap.chunk_sizes(), [64]);
+}
+
+#[test]
+fn the_reference_packages_answer_to_the_bit_in_chunks_of_every_size() {
+    let name = "infer::the_reference_packages_answer_to_the_bit_in_chunks_of_every_size";
+    let Some(runtime) = runtime(name) else {
+        return;
+    };
+    for name in ["card-risk", "card-risk-mlp"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models");
+        let package = Package::load(&folder.join(name)).unwrap();
+        let golden = package.golden.clone().unwrap();
+        assert!(golden.score.len() >= 64, "{name}");
+        let mut model = open(&package, runtime);
+        assert_eq!(model.admission(), Some(Admission::Deterministic), "{name}");
+        assert_eq!(model.chunk_sizes(), [1, 4, 16, 64, 256], "{name}");
+        let scored = model.run(&golden.columns).unwrap();
+        assert_eq!(bits(&scored.score), bits(&golden.score), "{name}");
+    }
 }
 
 #[test]
