@@ -148,12 +148,8 @@ impl Block {
 
 impl Header {
     fn read(reader: &mut impl Read) -> Result<Header, Fault> {
-<<<<<<< HEAD
-        let _magic = read_array::<4>(reader)?;
-=======
         // The magic bytes, which have been looked at.
         read_array::<4>(reader)?;
->>>>>>> score
         let mut header = Header::default();
         let mut entries_left = HEADER_ENTRIES_MAX;
         loop {
