@@ -23,7 +23,7 @@ demo: ## From a clone to a result in one command, without Kafka or Java. Options
 
 .PHONY: test
 test: ## Everything that CI runs: check, the tests on real Apache Kafka, the tests in Python.
-	@deploy/setup/system.sh test
+	@deploy/setup/system.sh build
 	@tests/run.sh all
 
 .PHONY: check

@@ -1,15 +1,11 @@
-//! What decoding costs, in nanoseconds per row: JSON and Avro by our decoder, and the same JSON by
-//! arrow-json, which is what it was chosen over.
+//! What decoding costs, in nanoseconds per row, JSON and Avro.
 //!
 //! 65 536 different card payments of about 300 bytes of JSON are rotated, so that neither the branch
 //! predictor nor the cache learns them. Arguments are ignored.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
-use arrow::json::ReaderBuilder;
 use probity::decode::{Decoder, Format, Settings, UnknownFields};
 use probity::schema::InputSchema;
 
@@ -159,39 +155,6 @@ fn decode(decoder: &Decoder, batch: &[Vec<u8>]) {
     black_box(decoded);
 }
 
-/// The columns as arrow-json takes them, which knows no zone called UTC.
-fn arrow_schema(schema: &InputSchema) -> SchemaRef {
-    let fields = schema
-        .arrow()
-        .fields()
-        .iter()
-        .map(|field| match field.data_type() {
-            DataType::Timestamp(unit, Some(_)) => {
-                let kind = DataType::Timestamp(*unit, Some("+00:00".into()));
-                field.as_ref().clone().with_data_type(kind)
-            }
-            _ => field.as_ref().clone(),
-        });
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-}
-
-/// Arrow's own decoder, which has one answer for the whole batch.
-fn decode_by_arrow(schema: &SchemaRef, batch: &[Vec<u8>]) {
-    let builder = ReaderBuilder::new(schema.clone()).with_batch_size(BATCH);
-    let mut decoder = builder
-        .build_decoder()
-        .expect("the schema has types that arrow-json knows");
-    for value in batch {
-        decoder.decode(value).expect("the payments are well formed");
-    }
-    let events = decoder
-        .flush()
-        .expect("the payments fit")
-        .expect("the batch is not empty");
-    assert_eq!(events.num_rows(), batch.len());
-    black_box(events);
-}
-
 /// The sum of each batch's best time, which other programs on the machine disturb least.
 fn report(name: &str, values: &[Vec<u8>], run: impl Fn(&[Vec<u8>])) {
     let mut best = vec![Duration::MAX; values.len().div_ceil(BATCH)];
@@ -218,11 +181,7 @@ fn main() {
     let json: Vec<_> = payments().map(|payment| payment.json()).collect();
     let avro: Vec<_> = payments().map(|payment| payment.avro()).collect();
     let from_json = decoder(&schema, Format::Json);
-    let for_arrow = arrow_schema(&schema);
     let from_avro = decoder(&schema, Format::Avro);
     report("json", &json, |batch| decode(&from_json, batch));
-    report("arrow-json", &json, |batch| {
-        decode_by_arrow(&for_arrow, batch)
-    });
     report("avro", &avro, |batch| decode(&from_avro, batch));
 }

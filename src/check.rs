@@ -5,7 +5,7 @@ use std::io::Write;
 use crate::config::Config;
 use crate::error::{Exit, Fatal, Result};
 use crate::native::TopicIds;
-use crate::setup::Setup;
+use crate::setup::{self, Setup};
 use crate::topics::Topics;
 use crate::topics::rules::Finding;
 
@@ -41,6 +41,10 @@ pub fn run(config: &Config, out: &mut dyn Write) -> Result<()> {
             }
         }
         Err(fatal) => print(&ill("brokers", &fatal))?,
+    }
+    match setup::archive_place(config) {
+        Ok(place) => print(&well(format!("archive at {place} creates once")))?,
+        Err(fatal) => print(&ill("archive", &fatal))?,
     }
     if failed == 0 {
         return Ok(());

@@ -5,11 +5,13 @@
 //! committed; it is undone, and its records are gathered again; or its outcome is unknown, and the
 //! brokers are asked. Nothing of a round outlives it but positions and chain heads.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod round;
+
+use std::collections::BTreeSet;
 use std::ops::Range as Rows;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
@@ -20,12 +22,15 @@ use crate::batch::{Batch, Lineage, Origin};
 use crate::clock::now_micros;
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::{Context, Facts, Header, Message, Range, RowTooLarge, Writer};
+use crate::patience::Patience;
 use crate::publish::records::{self, Stamp};
-use crate::publish::{Outcome, Outgoing, Publisher};
+use crate::publish::{Outcome, Outgoing, Publisher, Timeouts};
 use crate::record::{Digest, NextOffset, Offset, Reason, Rejection, Stage};
 use crate::schema::InputSchema;
 use crate::source::{self, Change, Gather, Gathered, Item, Limits, Source, Topics};
 use crate::stages::{Decided, Stages};
+
+pub use round::{Counts, Fate, Round};
 
 /// What a lane is told. Cloned for each.
 #[derive(Clone, Debug)]
@@ -42,7 +47,8 @@ pub struct Settings {
     /// Headers of the input that go on to the scored record, and how many bytes of them.
     pub headers: Vec<String>,
     pub header_bytes_max: usize,
-    pub transaction_timeout: Duration,
+    pub timeouts: Timeouts,
+    pub patience: Patience,
     /// What decides, apart from the topic's id, which only the source knows.
     pub facts: Facts,
     pub schema: InputSchema,
@@ -54,74 +60,6 @@ pub trait Observer {
     fn on_round(&mut self, round: &Round<'_>);
     /// At least once per wait, also when nothing arrives.
     fn on_tick(&mut self);
-}
-
-/// One round, after it ended.
-pub struct Round<'a> {
-    pub lineage: &'a Lineage,
-    pub decided: &'a Decided,
-    pub fate: Fate,
-    /// When the first record was there, µs since the epoch.
-    pub ingest_time: i64,
-    pub end_time: i64,
-    pub deciding: Duration,
-    pub writing: Duration,
-    pub publishing: Duration,
-    pub evidence_bytes: usize,
-}
-
-/// How many rows of each kind.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Counts {
-    pub scored: u64,
-    pub rejected: u64,
-    pub gaps: u64,
-}
-
-impl Round<'_> {
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for (row, origin) in self.lineage.origins().iter().enumerate() {
-            match origin {
-                Origin::Gap(_) => counts.gaps += 1,
-                Origin::Record { .. } if self.lineage.is_live(row) => counts.scored += 1,
-                Origin::Record { .. } => counts.rejected += 1,
-            }
-        }
-        counts
-    }
-
-    /// How often each reason refused a row, without those that refused none.
-    #[must_use]
-    pub fn reasons(&self) -> BTreeMap<Reason, u64> {
-        let mut reasons = BTreeMap::new();
-        for rejection in (0..self.lineage.rows()).filter_map(|row| self.lineage.rejection(row)) {
-            *reasons.entry(rejection.reason).or_default() += 1;
-        }
-        reasons
-    }
-
-    /// The broker's time of the oldest record, µs since the epoch.
-    #[must_use]
-    pub fn oldest_broker_time(&self) -> Option<i64> {
-        let times = self
-            .lineage
-            .origins()
-            .iter()
-            .filter_map(|origin| match origin {
-                Origin::Record { broker_time, .. } => *broker_time,
-                Origin::Gap(_) => None,
-            });
-        times.min()
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    Committed,
-    Aborted,
-    Unknown,
 }
 
 struct Lane<'c> {
@@ -152,9 +90,9 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<()> {
     // First the producer: it fences its predecessor before this one reads a position.
-    let publisher = Publisher::connect(producer, settings.transaction_timeout)?;
+    let publisher = Publisher::connect(producer, settings.timeouts, settings.patience)?;
     let consumer = source::connect(consumer)?;
-    let result = Source::subscribe(&consumer, settings.topics.clone())
+    let result = Source::subscribe(&consumer, settings.topics.clone(), settings.patience)
         .and_then(|source| Lane::new(settings, source, publisher, stages))
         .and_then(|mut lane| {
             while !stop.load(Ordering::Relaxed) {
@@ -205,9 +143,7 @@ impl<'c> Lane<'c> {
         };
         let ingest_time = now_micros();
         let started = Instant::now();
-        let mut batch = self
-            .stages
-            .run(lineage(&parts), values(&parts).into_iter())?;
+        let mut batch = self.stages.run(lineage(&parts), values(&parts))?;
         self.reject_poison(&mut batch);
         let decided = Instant::now();
         let draft = self.draft(&parts, &mut batch, ingest_time);
@@ -475,8 +411,7 @@ impl<'c> Lane<'c> {
                 self.informed
                     .extend(draft.evidence.iter().map(|t| t.partition));
                 self.source.on_committed(draft.ends());
-                self.rows_max = self.settings.limits.rows_max.min(self.rows_max * 2);
-                self.poison = None;
+                self.widen();
                 Ok(Fate::Committed)
             }
             Outcome::Aborted(cause) => {
@@ -504,6 +439,7 @@ impl<'c> Lane<'c> {
                     committed.contains(&(partition, next))
                 };
                 let fate = if draft.ends().any(stands) {
+                    self.widen();
                     Fate::Committed
                 } else {
                     Fate::Unknown
@@ -512,6 +448,12 @@ impl<'c> Lane<'c> {
                 Ok(fate)
             }
         }
+    }
+
+    /// A round went through: the next may be larger again.
+    fn widen(&mut self) {
+        self.rows_max = self.settings.limits.rows_max.min(self.rows_max * 2);
+        self.poison = None;
     }
 
     fn undo(&mut self, draft: &Draft) -> Result<()> {

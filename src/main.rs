@@ -13,7 +13,7 @@ use probity::native::TopicIds;
 use probity::pipeline::{self, Roles, Stop, Unwatched};
 use probity::record::NextOffset;
 use probity::topics::{From, Topics};
-use probity::{check, generate, logging, score};
+use probity::{check, demo, generate, logging, score};
 
 /// Streaming risk scoring whose every decision can be proven.
 ///
@@ -34,6 +34,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run everything on an embedded broker with generated payments, and show the result
+    Demo(Demo),
     /// Look at brokers, topics, schema, model, archive and provider, each with the fix
     Check,
     /// Score events and archive the evidence until asked to stop
@@ -51,6 +53,22 @@ enum Command {
 }
 
 #[derive(Args)]
+struct Demo {
+    /// How long payments are published
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Payments a second
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: u64,
+    /// Seed of the generator
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the archive is kept; a new folder in the system's temporary place by default
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct Run {
     /// What this process does
     #[arg(
@@ -60,6 +78,9 @@ struct Run {
         default_value = "score,archive"
     )]
     roles: Vec<Role>,
+    /// On a stop, archive everything that is committed, however young
+    #[arg(long)]
+    seal_on_stop: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -176,15 +197,25 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
+    if let Command::Demo(arguments) = &cli.command {
+        return demo::run(&demo::Options {
+            seconds: arguments.seconds,
+            rate: arguments.rate,
+            seed: arguments.seed,
+            archive: arguments.archive.clone(),
+        });
+    }
     let config = Config::load(cli.config.as_deref(), &cli.sets, &config::environment())?;
     let filter = std::env::var(logging::FILTER_VARIABLE).ok();
     logging::init(&config.log, filter.as_deref())?;
     match &cli.command {
+        Command::Demo(_) => unreachable!("the demo has its own configuration"),
         Command::Check => check::run(&config, &mut stdout().lock()),
         Command::Run(arguments) => {
             let roles = Roles {
                 score: arguments.roles.contains(&Role::Score),
                 archive: arguments.roles.contains(&Role::Archive),
+                seal_on_stop: arguments.seal_on_stop,
             };
             let stop = Stop::default();
             pipeline::stop_on_signals(&stop)?;

@@ -15,10 +15,11 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Health};
+use crate::archive::{self, Store};
 use crate::config::Config;
 use crate::error::{Exit, Fatal, Result};
 use crate::lane::{self, Fate, Observer, Round};
-use crate::metrics::{self, Committed, LaneMetrics, Rebalance, Step};
+use crate::metrics::{self, ArchiveMetrics, Committed, EntryKind, LaneMetrics, Rebalance, Step};
 use crate::native::TopicIds;
 use crate::setup::{self, Setup};
 use crate::source::Change;
@@ -29,6 +30,9 @@ use crate::topics::{Identity, Topics};
 pub struct Roles {
     pub score: bool,
     pub archive: bool,
+    /// Whether a stop first archives everything that is committed. Otherwise what is young and small
+    /// stays in the evidence topic until the next start.
+    pub seal_on_stop: bool,
 }
 
 /// Asks a running pipeline to stop.
@@ -139,15 +143,15 @@ impl Workers {
 /// What a caller in the same process may look at while the pipeline runs, and after.
 pub trait Watcher: Send + Sync {
     /// A lane ended a round.
-    fn on_round(&self, round: &Round<'_>);
+    fn on_round(&self, _round: &Round<'_>) {}
+    /// The archiver took so many rows of evidence.
+    fn on_taken(&self, _rows: u32) {}
 }
 
 /// Nobody looks.
 pub struct Unwatched;
 
-impl Watcher for Unwatched {
-    fn on_round(&self, _round: &Round<'_>) {}
-}
+impl Watcher for Unwatched {}
 
 /// Runs the roles until somebody asks to stop or something fails.
 ///
@@ -195,8 +199,10 @@ pub fn run(
     let (close, closed) = watch::channel(false);
     let server = runtime.spawn(admin::serve(listener, health.clone(), handle, closed));
 
+    let store = setup::open_store(config, runtime.handle().clone())?;
     let mut workers = Workers::new();
     if let Some(setup) = &setup {
+        setup::keep(store.as_ref(), setup, config)?;
         info!(
             group = config.group(),
             lanes,
@@ -213,6 +219,19 @@ pub fn run(
             stop,
             &watcher,
         )?;
+    }
+    if roles.archive {
+        info!(place = store.place(), "archiving");
+        start_archiver(
+            &mut workers,
+            config,
+            &identity,
+            roles,
+            store,
+            &health,
+            stop,
+            watcher,
+        );
     }
     let result = workers.join(stop, config.limits.drain_timeout);
     health.drain();
@@ -280,6 +299,91 @@ fn start_lanes(
         });
     }
     Ok(())
+}
+
+#[allow(
+    clippy::too_many_arguments,
+    reason = "everything that threads are born with"
+)]
+fn start_archiver(
+    workers: &mut Workers,
+    config: &Config,
+    identity: &Identity,
+    roles: Roles,
+    store: Arc<dyn Store>,
+    health: &Arc<Health>,
+    stop: &Stop,
+    watcher: Arc<dyn Watcher>,
+) {
+    let archive = &config.archive;
+    let arguments = archive::Args {
+        consumer: config.archiver_consumer(),
+        origin: archive::Origin {
+            cluster_id: identity.cluster_id.clone(),
+            evidence_topic: config.output.evidence.clone(),
+            evidence_topic_id: identity.evidence_topic_id.clone(),
+        },
+        store,
+        settings: archive::Settings {
+            rows_max: archive.segment_rows_max as u64,
+            bytes_max: archive.segment_bytes_max,
+            age_max: archive.segment_age_max,
+            buffer_bytes: archive.buffer_bytes,
+        },
+        seal_on_stop: roles.seal_on_stop,
+        drain_timeout: config.limits.drain_timeout,
+        observer: Arc::new(ArchiveEyes {
+            metrics: ArchiveMetrics::new(),
+            health: health.clone(),
+            watcher,
+        }),
+        stop: stop.0.clone(),
+    };
+    let health = health.clone();
+    workers.spawn("archive", move || {
+        let result = archive::run(arguments);
+        health.archive().stop();
+        let summary = result?;
+        if summary.stopped_partitions > 0 {
+            return Err(Fatal::integrity(format!(
+                "{} partitions of the evidence topic wait for an operator; see the log",
+                summary.stopped_partitions
+            )));
+        }
+        Ok(())
+    });
+}
+
+/// Tells metrics and readiness of the archiver what happens in it.
+struct ArchiveEyes {
+    metrics: ArchiveMetrics,
+    health: Arc<Health>,
+    watcher: Arc<dyn Watcher>,
+}
+
+impl archive::Observer for ArchiveEyes {
+    fn assigned(&self, partitions: usize) {
+        self.health.archive().set_assigned(partitions);
+    }
+
+    fn taken(&self, _partition: i32, rows: u32) {
+        self.metrics.taken(1, u64::from(rows));
+        self.watcher.on_taken(rows);
+    }
+
+    fn sealed(&self, segment: &archive::ledger::Segment) {
+        self.metrics.entry(EntryKind::Segment);
+        self.metrics.sealed(segment.bytes);
+    }
+
+    fn stopped(&self, partition: i32, reason: &str) {
+        self.health.archive().refuse(partition, reason);
+    }
+
+    fn open_bytes(&self, bytes: usize) {
+        self.metrics.open(bytes as u64);
+        self.health.archive().tick(Instant::now());
+    }
 }
 
 /// Tells metrics and readiness of a lane what happens in it.
@@ -351,7 +455,7 @@ impl Round<'_> {
             scored: counts.scored,
             rejected: counts.rejected,
             gaps: counts.gaps,
-            event_to_commit: self.oldest_broker_time().map(micros),
+            event_to_commit: self.broker_times().min().map(micros),
             poll_to_commit: micros(self.ingest_time),
         }
     }

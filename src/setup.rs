@@ -8,6 +8,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray};
 
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+use crate::archive::store::{self, Ensured};
+use crate::archive::{Bucket, Local, Store, layout};
 use crate::config::{self, Config};
 use crate::decode::{Decoder, Format, Settings as Decoding, UnknownFields};
 use crate::error::{Exit, Fatal, Result};
@@ -17,6 +22,8 @@ use crate::infer::{Model, Provider, Runtime};
 use crate::lane;
 use crate::native::TopicIds;
 use crate::package::{FeatureKind, MANIFEST, Package};
+use crate::patience::Patience;
+use crate::publish::Timeouts;
 use crate::schema::InputSchema;
 use crate::source::{Limits, Topics};
 use crate::stages::Stages;
@@ -163,7 +170,15 @@ impl Setup {
                 - RECORD_OVERHEAD_BYTES,
             headers: output.headers.clone(),
             header_bytes_max: output.header_bytes_max,
-            transaction_timeout: config.limits.transaction_timeout,
+            timeouts: Timeouts {
+                transaction: config.limits.transaction_timeout,
+                commit: config.limits.commit_timeout,
+            },
+            patience: Patience {
+                first: config.limits.retry_backoff_min,
+                longest: config.limits.retry_backoff_max,
+                total: config.limits.retry_timeout,
+            },
             facts: self.facts(config, identity),
             schema: self.schema.clone(),
         }
@@ -224,10 +239,23 @@ fn compile(
     schema: &InputSchema,
     manifest: &Path,
 ) -> Result<FeatureSet> {
-    FeatureSet::compile(definitions, schema.arrow()).map_err(|errors| {
+    let features = FeatureSet::compile(definitions, schema.arrow()).map_err(|errors| {
         let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Fatal::usage(format!("{}: {}", manifest.display(), list.join("\n")))
-    })
+    })?;
+    // What a model is fed is archived in clear.
+    if let Some(index) = features
+        .reads()
+        .find(|&index| schema.fields()[index].personal)
+    {
+        return Err(Fatal::usage(format!(
+            "{}: a feature reads `{}`, which the input schema marks personal; features are archived in \
+             clear, so let the producer compute what the model needs of it",
+            manifest.display(),
+            schema.fields()[index].name
+        )));
+    }
+    Ok(features)
 }
 
 fn registry(config: &Config) -> Result<Vec<(u32, InputSchema)>> {
@@ -261,7 +289,7 @@ fn sample(definitions: &[(Definition, FeatureType)]) -> Vec<ArrayRef> {
     let number = |feature: usize, row: usize| {
         let step = (row * 7 + feature * 13) % 23;
         let size = libm::pow(10.0, (step % 7) as f64 - 2.0);
-        if step % 2 == 0 {
+        if step.is_multiple_of(2) {
             size
         } else {
             -size + step as f64
@@ -296,6 +324,69 @@ fn sample(definitions: &[(Definition, FeatureType)]) -> Vec<ArrayRef> {
     definitions.iter().enumerate().map(column).collect()
 }
 
+/// Opens the archive's store, and sees that it creates once.
+///
+/// # Errors
+/// When it cannot be reached, or overwrites what is there.
+pub fn open_store(config: &Config, runtime: Handle) -> Result<Arc<dyn Store>> {
+    let store: Arc<dyn Store> = match &config.archive.store {
+        config::Store::File { folder } => Arc::new(Local::open(folder)?),
+        url @ config::Store::S3 { .. } => {
+            let s3 = &config.archive.s3;
+            let mut options = vec![("region", s3.region.as_str())];
+            options.extend(
+                s3.endpoint
+                    .as_deref()
+                    .map(|endpoint| ("endpoint", endpoint)),
+            );
+            options.extend(s3.allow_http.then_some(("allow_http", "true")));
+            Arc::new(Bucket::open(&url.to_string(), options, runtime)?)
+        }
+    };
+    store::probe(store.as_ref())?;
+    Ok(store)
+}
+
+/// Where the archive is, after a look at whether it creates once.
+///
+/// # Errors
+/// As [`open_store`].
+pub fn archive_place(config: &Config) -> Result<String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| Fatal::new(Exit::Bug, "starting a runtime").because(error))?;
+    Ok(open_store(config, runtime.handle().clone())?.place())
+}
+
+/// Keeps what makes decisions in the archive, before it makes any: the files of the model package and
+/// the configuration, each under its SHA-256.
+///
+/// # Errors
+/// When the archive cannot be reached, or holds something else under such a name.
+pub fn keep(store: &dyn Store, setup: &Setup, config: &Config) -> Result<()> {
+    let mut objects: Vec<(String, Bytes)> = setup
+        .package
+        .files()
+        .into_iter()
+        .map(|file| (layout::model(file.digest), Bytes::from(file.bytes.clone())))
+        .collect();
+    objects.push((
+        layout::config(config.digest()),
+        Bytes::from(config.show().to_owned()),
+    ));
+    for (path, bytes) in objects {
+        if store::ensure(store, &path, &bytes)? != Ensured::Same {
+            let place = store.place();
+            return Err(Fatal::integrity(format!(
+                "`{path}` at {place} is not what its name says"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a set-up in which something is not well, with everything that must be mended.
 ///
 /// # Errors
@@ -312,4 +403,36 @@ pub fn require(findings: &[crate::topics::rules::Finding]) -> Result<()> {
         Exit::Usage,
         format!("the topics are not fit:\n{}", fixes.join("\n")),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA: &str = r#"{"type": "record", "name": "event", "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "amount", "type": "long"},
+        {"name": "card", "type": "string", "personal": true}]}"#;
+
+    fn compiled(sql: &str) -> Result<FeatureSet> {
+        let definition = Definition {
+            name: "feature".to_owned(),
+            sql: sql.to_owned(),
+            impute: None,
+        };
+        let schema = InputSchema::parse(SCHEMA).unwrap();
+        compile(
+            &[(definition, FeatureType::Float32)],
+            &schema,
+            Path::new("model.toml"),
+        )
+    }
+
+    #[test]
+    fn a_feature_that_reads_a_personal_field_is_refused() {
+        assert!(compiled("LN(1 + amount)").is_ok());
+        let refusal = compiled("LENGTH(card) + amount").unwrap_err();
+        assert_eq!(refusal.exit, Exit::Usage);
+        assert!(refusal.to_string().contains("`card`"), "{refusal}");
+    }
 }

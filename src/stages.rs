@@ -15,7 +15,7 @@ use crate::error::{Fatal, Result};
 use crate::evidence::{self, Kind, Place, Verdict};
 use crate::features::{FeatureSet, FeatureType};
 use crate::infer::{self, Model};
-use crate::record::Decision;
+use crate::record::{Decision, Stage};
 use crate::schema::InputSchema;
 
 /// The events of a batch, one row for each of its rows; null where there is none.
@@ -290,7 +290,7 @@ impl Stages {
             .iter()
             .map(|&i| decided.events().column(i).clone())
             .collect();
-        let empty = |row: usize| without[row] || matches!(lineage.origins()[row], Origin::Gap(_));
+        let empty = |row: usize| without[row] || !is_decoded(lineage, row);
         evidence::lay_out(
             schema,
             &places,
@@ -299,6 +299,15 @@ impl Stages {
             &blank(decided.features(), lineage.rows(), empty),
         )
     }
+}
+
+/// Whether there is an event in a row. Features of a row without one say nothing.
+fn is_decoded(lineage: &Lineage, row: usize) -> bool {
+    let is_event = matches!(lineage.origins()[row], Origin::Record { .. });
+    is_event
+        && lineage
+            .rejection(row)
+            .is_none_or(|rejection| rejection.stage != Stage::Decode)
 }
 
 /// The columns with nulls where `empty` says so.

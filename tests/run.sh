@@ -103,7 +103,7 @@ check() {
 }
 
 everything() {
-    KAFKA_LIBS="$(deploy/setup/kafka.sh)" || KAFKA_LIBS=""
+    deploy/setup/system.sh test && KAFKA_LIBS="$(deploy/setup/kafka.sh)" || KAFKA_LIBS=""
     PROBITY_PYTHON="$(deploy/setup/python.sh tests/python/requirements.lock)" || PROBITY_PYTHON=""
     export KAFKA_LIBS PROBITY_PYTHON
     check

@@ -323,9 +323,11 @@ impl Archiver {
             .streams
             .get_mut(&partition)
             .expect("the caller has found it");
+        let rows = joined.rows.header.rows;
         if let Err(reason) = stream.push(joined, &self.writer)? {
             return self.refuse(partition, position, &reason);
         }
+        self.observer.taken(partition, rows);
         let is_full = stream
             .open
             .as_ref()

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _};
 use rdkafka::consumer::{
@@ -24,6 +24,7 @@ use super::log::Origin;
 use super::roll::Settings;
 use super::store::Store;
 use super::stream::Record;
+use crate::clock::now_micros;
 use crate::error::{Fatal, Result};
 use crate::evidence::Header;
 use crate::record::Position;
@@ -157,10 +158,9 @@ impl Collector {
     }
 
     fn tick(&self) -> Result<()> {
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = since_epoch.map_or(0, |since| since.as_micros());
         let mut archiver = self.archiver();
-        archiver.tick(i64::try_from(now).unwrap_or(i64::MAX))?;
+        archiver.tick(now_micros())?;
+        self.observer.assigned(archiver.partitions().len());
         self.observer.open_bytes(archiver.memory());
         Ok(())
     }

@@ -48,6 +48,18 @@ pub fn context(digest: Digest) -> String {
     format!("contexts/{digest}.arrows")
 }
 
+/// A file of the model package that made decisions, by its SHA-256.
+#[must_use]
+pub fn model(digest: Digest) -> String {
+    format!("models/{digest}")
+}
+
+/// The configuration under which decisions were made, secrets redacted, by its SHA-256.
+#[must_use]
+pub fn config(digest: Digest) -> String {
+    format!("configs/{digest}.toml")
+}
+
 /// The file of the segment that entry `n` commits, whose evidence begins at `first`. Unique because
 /// `n` is.
 #[must_use]
@@ -97,6 +109,8 @@ mod tests {
         assert_eq!(state(512), "ledger/state/512");
         let digest = Digest::of(b"abc");
         assert_eq!(context(digest), format!("contexts/{digest}.arrows"));
+        assert_eq!(model(digest), format!("models/{digest}"));
+        assert_eq!(config(digest), format!("configs/{digest}.toml"));
         let day = Day::of(1_700_000_000_000_000).unwrap();
         let path = segment(day, "payments.evidence", 3, NextPosition(42), 7);
         assert_eq!(

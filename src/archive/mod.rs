@@ -40,6 +40,12 @@ pub use stream::Record;
 
 /// Who wants to know what the archiver does, for metrics. Called on the archiver's thread.
 pub trait Observer: Send + Sync {
+    /// The archiver holds so many partitions.
+    fn assigned(&self, _partitions: usize) {}
+
+    /// A message of evidence with so many rows joined its stream.
+    fn taken(&self, _partition: i32, _rows: u32) {}
+
     /// A segment was committed and its file is there.
     fn sealed(&self, _segment: &ledger::Segment) {}
 

@@ -171,6 +171,11 @@ impl FeatureSet {
             .collect()
     }
 
+    /// Which columns of the events the features read, by index.
+    pub fn reads(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.columns.0.iter().map(|(index, _)| *index)
+    }
+
     /// The names of the features, in order.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.features.iter().map(|feature| feature.name.as_str())

@@ -24,16 +24,17 @@ use tracing::{info, warn};
 
 use crate::crash;
 use crate::error::{Fatal, Result};
+use crate::patience::Patience;
 use crate::source::log_client;
 
-/// How long to wait before a retriable call is tried again; the last wait ends the trying.
-const BACKOFF: [Duration; 5] = [
-    Duration::from_millis(20),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-];
+/// How long what belongs to one transaction may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// All of it; the broker aborts what is open for longer.
+    pub transaction: Duration,
+    /// The commit alone. After it the outcome is unknown.
+    pub commit: Duration,
+}
 
 /// What became of a transaction.
 #[derive(Debug)]
@@ -126,7 +127,8 @@ impl ProducerContext for Deliveries {
 /// The transactional producer of a lane.
 pub struct Publisher {
     config: ClientConfig,
-    timeout: Duration,
+    timeouts: Timeouts,
+    patience: Patience,
     /// None only while it is renewed.
     producer: Option<ThreadedProducer<Deliveries>>,
 }
@@ -136,11 +138,16 @@ impl Publisher {
     /// that one left open is aborted.
     ///
     /// # Errors
-    /// When the cluster does not answer within `timeout`, or forbids it.
-    pub fn connect(config: ClientConfig, timeout: Duration) -> Result<Publisher> {
+    /// When the cluster does not answer as long as patience lasts, or forbids it.
+    pub fn connect(
+        config: ClientConfig,
+        timeouts: Timeouts,
+        patience: Patience,
+    ) -> Result<Publisher> {
         let mut publisher = Publisher {
             config,
-            timeout,
+            timeouts,
+            patience,
             producer: None,
         };
         publisher.renew()?;
@@ -151,10 +158,10 @@ impl Publisher {
     /// transaction of this lane is final.
     ///
     /// # Errors
-    /// When the cluster does not answer within the time-out, tried a bounded number of times.
+    /// When the cluster does not answer as long as patience lasts.
     pub fn renew(&mut self) -> Result<()> {
         drop(self.producer.take());
-        let mut waits = BACKOFF.iter();
+        let mut waits = self.patience.waits();
         loop {
             match self.init() {
                 Ok(producer) => {
@@ -164,7 +171,7 @@ impl Publisher {
                 Err(error) => match waits.next() {
                     Some(wait) if may_pass(&error) => {
                         warn!(%error, "starting the transactional producer");
-                        std::thread::sleep(*wait);
+                        std::thread::sleep(wait);
                     }
                     _ => {
                         let id = self.config.get("transactional.id").unwrap_or_default();
@@ -179,7 +186,7 @@ impl Publisher {
     fn init(&self) -> Result<ThreadedProducer<Deliveries>, KafkaError> {
         let producer: ThreadedProducer<Deliveries> =
             self.config.create_with_context(Deliveries::default())?;
-        producer.init_transactions(self.timeout)?;
+        producer.init_transactions(self.timeouts.transaction)?;
         info!(
             id = self.config.get("transactional.id"),
             "transactional producer ready"
@@ -208,9 +215,9 @@ impl Publisher {
     ) -> Result<Outcome> {
         let deliveries = self.deliveries();
         deliveries.begin();
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.timeouts.transaction;
         match self.prepare(&deliveries, records, offsets, member, deadline) {
-            Ok(()) => self.commit(&deliveries, deadline),
+            Ok(()) => self.commit(&deliveries),
             Err(Trouble::Refused { row, code }) => self.abort(Outcome::Refused { row, code }),
             Err(Trouble::Kafka(error)) if is_fatal(&error) => Err(fatal(error)),
             Err(Trouble::Kafka(error)) => self.abort(Outcome::Aborted(error.to_string())),
@@ -227,11 +234,16 @@ impl Publisher {
         member: &ConsumerGroupMetadata,
         deadline: Instant,
     ) -> Result<(), Trouble> {
-        persist(deadline, || self.producer().begin_transaction())?;
+        persist(self.patience, deadline, || {
+            self.producer().begin_transaction()
+        })?;
         for record in records {
             self.send(deliveries, record, deadline)?;
         }
         crash::point("lane.after-produce");
+        if crash::planted_once("abort") {
+            return Err(Trouble::TooSlow("a test asked for an abort"));
+        }
         // The wrapper's commit would wait in steps of 100 ms while anything is in flight.
         if !deliveries.wait_below(1, deadline) {
             return Err(Trouble::TooSlow("records were not acknowledged in time"));
@@ -247,7 +259,7 @@ impl Publisher {
             // The last report is counted a moment before its event is gone.
             std::thread::yield_now();
         }
-        persist(deadline, || {
+        persist(self.patience, deadline, || {
             let left = deadline.saturating_duration_since(Instant::now());
             self.producer()
                 .send_offsets_to_transaction(offsets, member, left)
@@ -285,12 +297,11 @@ impl Publisher {
     }
 
     /// From here on, anything but success in time is unknown.
-    fn commit(&self, deliveries: &Deliveries, deadline: Instant) -> Result<Outcome> {
+    fn commit(&self, deliveries: &Deliveries) -> Result<Outcome> {
         crash::point("lane.before-commit");
-        let left = deadline.saturating_duration_since(Instant::now());
-        let committed = self
-            .producer()
-            .commit_transaction(left.max(Duration::from_millis(1)));
+        let committed = crash::during("lane.during-commit", || {
+            self.producer().commit_transaction(self.timeouts.commit)
+        });
         crash::point("lane.after-commit");
         match committed {
             Err(error) if is_fatal(&error) => Err(fatal(error)),
@@ -304,11 +315,11 @@ impl Publisher {
 
     /// Gives a transaction up. When even that fails, its outcome is unknown.
     fn abort(&self, outcome: Outcome) -> Result<Outcome> {
-        match self.producer().abort_transaction(self.timeout) {
+        match self.producer().abort_transaction(self.timeouts.transaction) {
             Ok(()) => {
                 // The reports of what was purged must not be counted in the next transaction.
                 self.deliveries()
-                    .wait_below(1, Instant::now() + self.timeout);
+                    .wait_below(1, Instant::now() + self.timeouts.transaction);
                 Ok(outcome)
             }
             Err(error) if is_fatal(&error) => Err(fatal(error)),
@@ -332,10 +343,11 @@ impl From<KafkaError> for Trouble {
 
 /// Repeats a call while the client says that it may pass, a bounded number of times.
 fn persist(
+    patience: Patience,
     deadline: Instant,
     mut call: impl FnMut() -> Result<(), KafkaError>,
 ) -> Result<(), KafkaError> {
-    for wait in BACKOFF {
+    for wait in patience.waits() {
         match call() {
             Err(KafkaError::Transaction(error))
                 if error.is_retriable() && Instant::now() + wait < deadline =>

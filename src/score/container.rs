@@ -148,8 +148,7 @@ impl Block {
 
 impl Header {
     fn read(reader: &mut impl Read) -> Result<Header, Fault> {
-        // The magic bytes, which have been looked at.
-        read_array::<4>(reader)?;
+        let _magic = read_array::<4>(reader)?;
         let mut header = Header::default();
         let mut entries_left = HEADER_ENTRIES_MAX;
         loop {

@@ -6,119 +6,33 @@
 //! thread: the callback only notes them down.
 
 pub mod bookmark;
+mod client;
 pub mod track;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset as At, TopicPartitionList};
 use tracing::{info, warn};
 
 use crate::crash;
 use crate::error::{Exit, Fatal, Result};
 use crate::native::{self, TopicIds};
+use crate::patience::Patience;
 use crate::record::{Digest, Gap, NextOffset, Offset};
 
 use bookmark::{Bookmark, Refusal, Start};
+pub use client::{Consumer, close, connect, log_client};
+use client::{Rebalance, passes, persist};
 use track::{Step, Track};
 
-/// How long one call to the cluster may take, and how often it is tried.
+/// How long one call to the cluster may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-const CALLS_MAX: u32 = 6;
 /// A seek is refused while the client still prepares to fetch; it is tried again this often.
 const SEEKS_MAX: u32 = 100;
-
-/// The consumer of a lane.
-pub type Consumer = BaseConsumer<Notes>;
-
-/// What the client tells between and during polls, noted down for [`Source`] to act on.
-#[derive(Default)]
-pub struct Notes {
-    rebalances: Mutex<Vec<Rebalance>>,
-    disturbed: AtomicBool,
-    closing: AtomicBool,
-}
-
-#[derive(Debug)]
-enum Rebalance {
-    Assigned(Vec<i32>),
-    Revoked(Vec<i32>),
-}
-
-impl Notes {
-    fn take_rebalances(&self) -> Vec<Rebalance> {
-        std::mem::take(
-            &mut self
-                .rebalances
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
-    }
-}
-
-/// Passes on what librdkafka logs. It never logs payloads.
-pub fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg
-        | RDKafkaLogLevel::Alert
-        | RDKafkaLogLevel::Critical
-        | RDKafkaLogLevel::Error
-        | RDKafkaLogLevel::Warning => warn!(target: "kafka", facility, "{message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-            tracing::debug!(target: "kafka", facility, "{message}");
-        }
-    }
-}
-
-impl ClientContext for Notes {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_client(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.disturbed.store(true, Ordering::Relaxed);
-        warn!(target: "kafka", %error, reason, "consumer");
-    }
-}
-
-impl ConsumerContext for Notes {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        event: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        if self.closing.load(Ordering::Relaxed) {
-            // Nobody will serve the note any more, and closing waits for this answer.
-            let answer = consumer.incremental_unassign(partitions);
-            if let Err(error) = answer.or_else(|_| consumer.unassign()) {
-                warn!(%error, "leaving the group");
-            }
-            return;
-        }
-        let numbers = partitions
-            .elements()
-            .iter()
-            .map(|p| p.partition())
-            .collect();
-        let note = match event {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(numbers),
-            _ => Rebalance::Revoked(numbers),
-        };
-        self.rebalances
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(note);
-    }
-}
 
 /// Limits of one gather.
 #[derive(Clone, Copy, Debug)]
@@ -182,24 +96,10 @@ pub struct Topics {
 pub struct Source<'c> {
     consumer: &'c Consumer,
     topics: Topics,
+    patience: Patience,
     topic_id: String,
     held: BTreeMap<i32, Held>,
     changes: Vec<Change>,
-}
-
-/// Makes a consumer that has not joined its group yet.
-///
-/// # Errors
-/// When the configuration is refused.
-pub fn connect(config: &ClientConfig) -> Result<Consumer> {
-    config
-        .create_with_context(Notes::default())
-        .map_err(|error| Fatal::usage("creating the consumer").because(error))
-}
-
-/// Says that nothing will be served any more, so that dropping the consumer can leave the group.
-pub fn close(consumer: &Consumer) {
-    consumer.context().closing.store(true, Ordering::Relaxed);
 }
 
 impl<'c> Source<'c> {
@@ -207,7 +107,11 @@ impl<'c> Source<'c> {
     ///
     /// # Errors
     /// When the input topic cannot be described.
-    pub fn subscribe(consumer: &'c Consumer, topics: Topics) -> Result<Source<'c>> {
+    pub fn subscribe(
+        consumer: &'c Consumer,
+        topics: Topics,
+        patience: Patience,
+    ) -> Result<Source<'c>> {
         let topic_id = topics
             .ids
             .of(consumer.client(), &topics.input, CALL_TIMEOUT)?;
@@ -217,6 +121,7 @@ impl<'c> Source<'c> {
         Ok(Source {
             consumer,
             topics,
+            patience,
             topic_id,
             held: BTreeMap::new(),
             changes: Vec::new(),
@@ -251,12 +156,7 @@ impl<'c> Source<'c> {
                 self.rewind(parts.keys().copied())?;
                 return Ok(Gather::Nothing);
             }
-            if self
-                .consumer
-                .context()
-                .disturbed
-                .swap(false, Ordering::Relaxed)
-            {
+            if self.consumer.context().take_disturbance() {
                 self.held
                     .values_mut()
                     .for_each(|held| held.track.on_disturbance());
@@ -503,7 +403,7 @@ impl<'c> Source<'c> {
         for partition in partitions {
             list.add_partition(&self.topics.input, *partition);
         }
-        let committed = persist("asking for committed offsets", || {
+        let committed = persist(self.patience, "asking for committed offsets", || {
             self.consumer.committed_offsets(list.clone(), CALL_TIMEOUT)
         })?;
         let twins = self
@@ -534,7 +434,7 @@ impl<'c> Source<'c> {
     }
 
     fn partition_count(&self, topic: &str) -> Result<i32> {
-        let metadata = persist("asking for a topic's partitions", || {
+        let metadata = persist(self.patience, "asking for a topic's partitions", || {
             self.consumer.fetch_metadata(Some(topic), CALL_TIMEOUT)
         })?;
         let count = metadata
@@ -610,7 +510,7 @@ impl<'c> Source<'c> {
             return Ok(());
         }
         for (partition, _) in self.held() {
-            let (low, high) = persist("asking for the log's range", || {
+            let (low, high) = persist(self.patience, "asking for the log's range", || {
                 self.consumer
                     .fetch_watermarks(&self.topics.input, partition, CALL_TIMEOUT)
             })?;
@@ -646,53 +546,5 @@ impl Held {
     /// The first offset that is not committed and that the log may hold.
     fn begin(&self) -> NextOffset {
         self.accepted.map_or(self.committed, |gap| gap.next)
-    }
-}
-
-/// Whether the client gets over an error by itself.
-fn passes(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        code,
-        Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::Resolve
-            | Code::OperationTimedOut
-            | Code::RequestTimedOut
-            | Code::NotLeaderForPartition
-            | Code::LeaderNotAvailable
-            | Code::ReplicaNotAvailable
-            | Code::NotCoordinator
-            | Code::CoordinatorNotAvailable
-            | Code::CoordinatorLoadInProgress
-            | Code::NetworkException
-            | Code::FencedLeaderEpoch
-            | Code::UnknownLeaderEpoch
-            | Code::OffsetNotAvailable
-            | Code::KafkaStorageError
-            | Code::PollExceeded
-            | Code::UnknownTopicOrPartition
-            | Code::UnknownTopicId
-            | Code::UnknownMemberId
-            | Code::IllegalGeneration
-            | Code::RebalanceInProgress
-    )
-}
-
-/// Calls the cluster until it answers, a bounded number of times.
-fn persist<T>(what: &str, mut call: impl FnMut() -> Result<T, KafkaError>) -> Result<T> {
-    let mut tries = 0;
-    loop {
-        match call() {
-            Ok(answer) => return Ok(answer),
-            Err(error) => {
-                tries += 1;
-                if tries == CALLS_MAX {
-                    return Err(Fatal::unreachable(what).because(error));
-                }
-                warn!(%error, tries, "{what}");
-                std::thread::sleep(Duration::from_millis(100 << tries));
-            }
-        }
     }
 }

@@ -243,7 +243,10 @@ impl<'a> Topics<'a> {
     }
 
     /// Commits first offsets for partitions that have none.
-    fn begin(&self, partitions: i32, start: From) -> Result<Vec<String>> {
+    ///
+    /// # Errors
+    /// As [`Topics::create`].
+    pub fn begin(&self, partitions: i32, start: From) -> Result<Vec<String>> {
         let topic = &self.config.input.topic;
         let mut list = TopicPartitionList::new();
         for (partition, offset, _) in self.committed(partitions)? {

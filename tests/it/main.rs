@@ -4,7 +4,10 @@
 //! module per promise.
 
 mod kit;
+mod kills;
 mod spine;
+mod weather;
+mod zombies;
 
 mod accounting;
 mod broker;

@@ -214,6 +214,7 @@ fn what_is_drained_and_old_is_archived_and_nothing_else() {
         },
     );
     archiver.assign(0).unwrap();
+    archiver.drained(0);
     feed(&mut archiver, &topic(1, &[NOON]));
     let late = NOON + 60_000_000;
     archiver.tick(late).unwrap();

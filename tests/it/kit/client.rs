@@ -159,6 +159,23 @@ impl Cluster {
         config.create().unwrap()
     }
 
+    /// The end of each partition of `topic`: the offset after its last record.
+    pub fn ends(&self, topic: &str) -> Vec<i64> {
+        let consumer = self.reader(Isolation::ReadCommitted);
+        let asked = partitions(&consumer, topic, Offset::Invalid);
+        let end = |partition| {
+            consumer
+                .fetch_watermarks(topic, partition, DEADLINE)
+                .unwrap()
+                .1
+        };
+        asked
+            .elements()
+            .iter()
+            .map(|element| end(element.partition()))
+            .collect()
+    }
+
     /// The offsets that `group` has committed for the partitions of `topic`; `None` where it has
     /// not committed any.
     pub fn committed(&self, group: &str, topic: &str) -> Vec<Option<i64>> {

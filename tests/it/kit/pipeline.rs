@@ -83,6 +83,57 @@ request_timeout = "3s"
         fs::write(&self.config, text).unwrap();
     }
 
+    /// Adds a line to the section `[input]` of the configuration.
+    pub fn configure_input(&self, line: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        fs::write(
+            &self.config,
+            text.replace("[input]\n", &format!("[input]\n{line}\n")),
+        )
+        .unwrap();
+    }
+
+    /// Reads scores, evidence and archive by their written contracts, in Python.
+    pub fn assert_contracts_hold(&self) {
+        let python = std::env::var("PROBITY_PYTHON").expect("`make test` sets PROBITY_PYTHON");
+        let output = Command::new(python)
+            .arg(root().join("tests/python/contracts.py"))
+            .args([
+                "--bootstrap",
+                self.kafka.bootstrap(),
+                "--prefix",
+                &self.name,
+            ])
+            .arg("--archive")
+            .arg(self.archive())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
+
+    /// Waits until the group has committed all of the input.
+    pub fn await_processed(&self) {
+        let deadline = std::time::Instant::now() + super::DEADLINE;
+        loop {
+            let committed = self.kafka.committed(&self.name, &self.name);
+            let ends = self.kafka.ends(&self.name);
+            if committed
+                .iter()
+                .zip(&ends)
+                .all(|(offset, end)| *offset == Some(*end))
+            {
+                return;
+            }
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{committed:?} of {ends:?}"
+            );
+            // A group's commits come without notice.
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+    }
+
     pub fn archive(&self) -> PathBuf {
         self.folder.join("archive")
     }

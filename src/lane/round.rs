@@ -1,0 +1,73 @@
+//! What a round was, for those who watch: metrics, readiness, the demo.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::batch::{Lineage, Origin};
+use crate::record::Reason;
+use crate::stages::Decided;
+
+/// One round, after it ended.
+pub struct Round<'a> {
+    pub lineage: &'a Lineage,
+    pub decided: &'a Decided,
+    pub fate: Fate,
+    /// When the batch was gathered, µs since the epoch.
+    pub ingest_time: i64,
+    pub end_time: i64,
+    pub deciding: Duration,
+    pub writing: Duration,
+    pub publishing: Duration,
+    pub evidence_bytes: usize,
+}
+
+/// How many rows of each kind.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    pub scored: u64,
+    pub rejected: u64,
+    pub gaps: u64,
+}
+
+impl Round<'_> {
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for (row, origin) in self.lineage.origins().iter().enumerate() {
+            match origin {
+                Origin::Gap(_) => counts.gaps += 1,
+                Origin::Record { .. } if self.lineage.is_live(row) => counts.scored += 1,
+                Origin::Record { .. } => counts.rejected += 1,
+            }
+        }
+        counts
+    }
+
+    /// How often each reason refused a row, without those that refused none.
+    #[must_use]
+    pub fn reasons(&self) -> BTreeMap<Reason, u64> {
+        let mut reasons = BTreeMap::new();
+        for rejection in (0..self.lineage.rows()).filter_map(|row| self.lineage.rejection(row)) {
+            *reasons.entry(rejection.reason).or_default() += 1;
+        }
+        reasons
+    }
+
+    /// The broker's time of each record that has one, µs since the epoch.
+    pub fn broker_times(&self) -> impl Iterator<Item = i64> + '_ {
+        self.lineage
+            .origins()
+            .iter()
+            .filter_map(|origin| match origin {
+                Origin::Record { broker_time, .. } => *broker_time,
+                Origin::Gap(_) => None,
+            })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    Committed,
+    Aborted,
+    Unknown,
+}

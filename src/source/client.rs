@@ -1,0 +1,174 @@
+//! The client under [`Source`](super::Source): what it tells between polls, which of its errors pass,
+//! and how a call to the cluster is tried again.
+//!
+//! Callbacks run inside a poll, on the lane's thread. They decide nothing: they note down what happened,
+//! and the source acts on it when the poll has returned.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use tracing::warn;
+
+use crate::error::{Fatal, Result};
+use crate::patience::Patience;
+
+/// The consumer of a lane.
+pub type Consumer = BaseConsumer<Notes>;
+
+/// What the client tells between and during polls, noted down for [`Source`] to act on.
+#[derive(Default)]
+pub struct Notes {
+    rebalances: Mutex<Vec<Rebalance>>,
+    disturbed: AtomicBool,
+    closing: AtomicBool,
+}
+
+/// A change of the assignment, by partition.
+#[derive(Debug)]
+pub(super) enum Rebalance {
+    Assigned(Vec<i32>),
+    Revoked(Vec<i32>),
+}
+
+impl Notes {
+    /// Whether the client reported an error since the last call.
+    pub(super) fn take_disturbance(&self) -> bool {
+        self.disturbed.swap(false, Ordering::Relaxed)
+    }
+
+    /// What changed since the last call.
+    pub(super) fn take_rebalances(&self) -> Vec<Rebalance> {
+        std::mem::take(
+            &mut self
+                .rebalances
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+}
+
+/// Passes on what librdkafka logs. It never logs payloads.
+pub fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning => warn!(target: "kafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(target: "kafka", facility, "{message}");
+        }
+    }
+}
+
+impl ClientContext for Notes {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_client(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.disturbed.store(true, Ordering::Relaxed);
+        warn!(target: "kafka", %error, reason, "consumer");
+    }
+}
+
+impl ConsumerContext for Notes {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        if self.closing.load(Ordering::Relaxed) {
+            // Nobody will serve the note any more, and closing waits for this answer.
+            let answer = consumer.incremental_unassign(partitions);
+            if let Err(error) = answer.or_else(|_| consumer.unassign()) {
+                warn!(%error, "leaving the group");
+            }
+            return;
+        }
+        let numbers = partitions
+            .elements()
+            .iter()
+            .map(|p| p.partition())
+            .collect();
+        let note = match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(numbers),
+            _ => Rebalance::Revoked(numbers),
+        };
+        self.rebalances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(note);
+    }
+}
+
+/// Makes a consumer that has not joined its group yet.
+///
+/// # Errors
+/// When the configuration is refused.
+pub fn connect(config: &ClientConfig) -> Result<Consumer> {
+    config
+        .create_with_context(Notes::default())
+        .map_err(|error| Fatal::usage("creating the consumer").because(error))
+}
+
+/// Says that nothing will be served any more, so that dropping the consumer can leave the group.
+pub fn close(consumer: &Consumer) {
+    consumer.context().closing.store(true, Ordering::Relaxed);
+}
+
+/// Whether the client gets over an error by itself.
+pub(super) fn passes(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::NotLeaderForPartition
+            | Code::LeaderNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NotCoordinator
+            | Code::CoordinatorNotAvailable
+            | Code::CoordinatorLoadInProgress
+            | Code::NetworkException
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::KafkaStorageError
+            | Code::PollExceeded
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopicId
+            | Code::UnknownMemberId
+            | Code::IllegalGeneration
+            | Code::RebalanceInProgress
+    )
+}
+
+/// Calls the cluster until it answers or patience ends.
+pub(super) fn persist<T>(
+    patience: Patience,
+    what: &str,
+    mut call: impl FnMut() -> Result<T, KafkaError>,
+) -> Result<T> {
+    let mut waits = patience.waits();
+    loop {
+        match (call(), waits.next()) {
+            (Ok(answer), _) => return Ok(answer),
+            (Err(error), Some(wait)) => {
+                warn!(%error, "{what}");
+                std::thread::sleep(wait);
+            }
+            (Err(error), None) => return Err(Fatal::unreachable(what).because(error)),
+        }
+    }
+}
