@@ -136,10 +136,10 @@ pub(super) fn check_compression(metadata: &ParquetMetaData) -> Result<(), String
         let compression = column.compression();
         if !matches!(
             compression,
-            Compression::UNCOMPRESSED | Compression::ZSTD(_)
+            Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::ZSTD(_)
         ) {
             return Err(format!(
-                "column `{}` is compressed with {compression}; write it with ZSTD or uncompressed",
+                "column `{}` is compressed with {compression}; write it with ZSTD, Snappy or uncompressed",
                 column.column_path().string()
             ));
         }
