@@ -87,6 +87,9 @@ def read_evidence(bootstrap: str, topic: str) -> dict:
 def check_archive(archive: Path, evidence: dict) -> None:
     table = pyarrow.dataset.dataset(archive / "segments", partitioning="hive").to_table()
     assert table.num_rows == len(evidence)
+    fields = json.loads((ROOT / "schemas/payment.avsc").read_text())["fields"]
+    personal = {f"event_{field['name']}" for field in fields if field.get("personal")}
+    assert personal and not personal & set(table.column_names), "personal data in clear"
     for row in table.to_pylist():
         told = evidence[row["partition"], row["offset"]]
         assert {name: row[name] for name in told} == told
