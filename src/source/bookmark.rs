@@ -93,8 +93,10 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::NoCommit => f.write_str(
-                "no offset is committed for it: it is new, or the group's offsets expired; say where \
-                 to begin with `probity topics create --start earliest` (or `latest`)",
+                "no offset is committed for it: it is new, the topic was deleted and created again (Kafka \
+                 forgets the offsets with the topic), or they expired; say where to begin with \
+                 `probity topics create --start earliest` (or `latest`), or with `probity topics accept` \
+                 where there is evidence of it already",
             ),
             Refusal::ForeignCommit { offset } => write!(
                 f,

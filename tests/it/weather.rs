@@ -206,7 +206,7 @@ fn what_is_not_fit_is_refused_at_start_with_the_fix() {
     );
     refused(&pipeline, "model.package=/nowhere", 2, "model.package");
     refused(&pipeline, "input.event_id=nobody", 2, "input.event_id");
-    refused(&pipeline, "model.providers=[\"cuda\"]", 3, "cuda");
+    refused(&pipeline, "model.providers=cuda", 3, "cuda");
     refused(
         &pipeline,
         "kafka.bootstrap.servers=127.0.0.1:1",
