@@ -5,6 +5,7 @@
 //! committed; it is undone, and its records are gathered again; or its outcome is unknown, and the
 //! brokers are asked. Nothing of a round outlives it but positions and chain heads.
 
+mod draft;
 mod round;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,7 @@ use tracing::{info, warn};
 use crate::batch::{Batch, Lineage, Origin};
 use crate::clock::now_micros;
 use crate::error::{Exit, Fatal, Result};
-use crate::evidence::{Context, Facts, Header, Message, Range, RowTooLarge, Writer};
+use crate::evidence::{Context, Facts, Header, Range, RowTooLarge, Writer};
 use crate::patience::Patience;
 use crate::publish::records::{self, Stamp};
 use crate::publish::{Outcome, Outgoing, Publisher, Timeouts};
@@ -30,6 +31,7 @@ use crate::schema::InputSchema;
 use crate::source::{self, Change, Gather, Gathered, Item, Limits, Source, Topics};
 use crate::stages::{Decided, Stages};
 
+use draft::{Draft, Testimony};
 pub use round::{Counts, Fate, Round};
 
 /// What a lane is told. Cloned for each.
@@ -75,6 +77,8 @@ struct Lane<'c> {
     rows_max: usize,
     /// The record that the brokers refuse.
     poison: Option<(i32, Offset)>,
+    /// Transactions that failed since the last one that did not.
+    failures: usize,
 }
 
 /// Runs a lane until it is told to stop. Blocks; belongs on a thread of its own.
@@ -124,6 +128,7 @@ impl<'c> Lane<'c> {
             informed: BTreeSet::new(),
             rows_max,
             poison: None,
+            failures: 0,
         })
     }
 
@@ -411,12 +416,13 @@ impl<'c> Lane<'c> {
                 self.informed
                     .extend(draft.evidence.iter().map(|t| t.partition));
                 self.source.on_committed(draft.ends());
-                self.widen();
+                self.widen(draft);
                 Ok(Fate::Committed)
             }
             Outcome::Aborted(cause) => {
                 warn!(cause, rows = batch.lineage().rows(), "transaction aborted");
                 self.undo(draft)?;
+                self.back_off(&cause)?;
                 Ok(Fate::Aborted)
             }
             Outcome::Refused { row, code } => {
@@ -439,9 +445,10 @@ impl<'c> Lane<'c> {
                     committed.contains(&(partition, next))
                 };
                 let fate = if draft.ends().any(stands) {
-                    self.widen();
+                    self.widen(draft);
                     Fate::Committed
                 } else {
+                    self.back_off(&cause)?;
                     Fate::Unknown
                 };
                 info!(?fate, "outcome resolved");
@@ -451,9 +458,29 @@ impl<'c> Lane<'c> {
     }
 
     /// A round went through: the next may be larger again.
-    fn widen(&mut self) {
+    fn widen(&mut self, draft: &Draft) {
+        self.failures = 0;
         self.rows_max = self.settings.limits.rows_max.min(self.rows_max * 2);
-        self.poison = None;
+        let is_behind = |(partition, offset): (i32, Offset)| {
+            draft
+                .ends()
+                .any(|(p, next, _)| p == partition && next > NextOffset(offset.0))
+        };
+        self.poison = self.poison.filter(|poison| !is_behind(*poison));
+    }
+
+    /// A transaction failed: waits, longer each time, and gives up at last.
+    fn back_off(&mut self, cause: &str) -> Result<()> {
+        let wait = self.settings.patience.waits().nth(self.failures);
+        self.failures += 1;
+        let Some(wait) = wait else {
+            let tries = self.failures;
+            let what =
+                format!("{tries} transactions failed one after the other; the last: {cause}");
+            return Err(Fatal::unreachable(what));
+        };
+        std::thread::sleep(wait);
+        Ok(())
     }
 
     fn undo(&mut self, draft: &Draft) -> Result<()> {
@@ -492,46 +519,6 @@ impl<'c> Lane<'c> {
         }
         self.poison = Some(culprit);
         Ok(())
-    }
-}
-
-/// What a round is about to publish.
-struct Draft {
-    /// Scored records, one after the other, and where each row's stands.
-    scores: Vec<u8>,
-    ranges: Vec<(usize, Rows<usize>)>,
-    evidence: Vec<Testimony>,
-}
-
-/// The evidence of one partition.
-struct Testimony {
-    partition: i32,
-    first_row: usize,
-    next: NextOffset,
-    head: Digest,
-    messages: Vec<Message>,
-}
-
-impl Draft {
-    fn ends(&self) -> impl Iterator<Item = (i32, NextOffset, Digest)> + '_ {
-        self.evidence.iter().map(|t| (t.partition, t.next, t.head))
-    }
-
-    fn evidence_bytes(&self) -> usize {
-        let messages = self.evidence.iter().flat_map(|t| &t.messages);
-        messages.map(|m| m.value.len() + Header::LEN).sum()
-    }
-}
-
-impl Testimony {
-    /// Each message with its first row in the batch.
-    fn outgoing(&self) -> impl Iterator<Item = (usize, i32, &Message)> {
-        let mut row = self.first_row;
-        self.messages.iter().map(move |message| {
-            let first = row;
-            row += message.header.rows as usize;
-            (first, self.partition, message)
-        })
     }
 }
 

@@ -136,9 +136,11 @@ impl Stages {
         policy: Policy,
     ) -> Result<Stages> {
         let roles = Roles {
-            event_id: role(schema, "event_id", event_id, |f| f.data_type().is_string())?,
+            event_id: role(schema, "event_id", event_id, |f| {
+                f.data_type() == &DataType::Utf8
+            })?,
             event_time: role(schema, "event_time", event_time, |f| {
-                f.data_type().is_temporal()
+                matches!(f.data_type(), DataType::Timestamp(..))
             })?,
         };
         let archived = archived(schema);

@@ -234,16 +234,22 @@ impl Collector {
 
     fn seek(&self, partition: i32, position: i64) -> Result<()> {
         let to = Offset::Offset(position);
-        let sought = self
-            .consumer
-            .seek(&self.topic, partition, to, BROKER_TIMEOUT);
-        sought.map_err(|error| {
-            let topic = &self.topic;
-            Fatal::unreachable(format!(
-                "cannot go to {position} in partition {partition} of `{topic}`"
-            ))
-            .because(error)
-        })
+        let deadline = Instant::now() + BROKER_TIMEOUT;
+        loop {
+            let sought = self
+                .consumer
+                .seek(&self.topic, partition, to, BROKER_TIMEOUT);
+            let Err(error) = sought else { return Ok(()) };
+            if Instant::now() > deadline {
+                let topic = &self.topic;
+                return Err(Fatal::unreachable(format!(
+                    "cannot go to {position} in partition {partition} of `{topic}`"
+                ))
+                .because(error));
+            }
+            // Refused while the client still prepares to fetch, of which it does not tell the end.
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Archives everything that is committed now. Says whether it was done in time.

@@ -67,6 +67,8 @@ struct Deliveries {
     state: Mutex<State>,
     changed: Condvar,
     transport_error: AtomicBool,
+    /// Whether the producer has begun a transaction.
+    was_used: AtomicBool,
 }
 
 #[derive(Default)]
@@ -82,7 +84,23 @@ impl Deliveries {
 
     fn begin(&self) {
         *self.lock() = State::default();
-        self.transport_error.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a connection failed since this producer's first transaction began. The report of one may come late, so
+    /// it is never forgotten: the producer is renewed instead.
+    fn is_disturbed(&self) -> bool {
+        self.transport_error.load(Ordering::Relaxed)
+    }
+
+    /// Why records were not delivered, if one was not.
+    fn trouble(&self) -> Option<Trouble> {
+        self.lock().failed.map(|(row, code)| {
+            if is_deterministic(code) {
+                Trouble::Refused { row, code }
+            } else {
+                Trouble::Kafka(KafkaError::MessageProduction(code))
+            }
+        })
     }
 
     /// Waits until fewer than `limit` records are in flight, or the deadline. Returns whether they are.
@@ -115,8 +133,12 @@ impl ProducerContext for Deliveries {
         if let Err((error, _)) = result
             && let Some(code) = error.rdkafka_error_code()
         {
-            // The first failure is the cause; what is purged after it says nothing.
-            state.failed.get_or_insert((row, code));
+            // What is purged after the cause says nothing, and may be reported before it.
+            let is_cause = is_deterministic(code)
+                && !state.failed.is_some_and(|(_, code)| is_deterministic(code));
+            if state.failed.is_none() || is_cause {
+                state.failed = Some((row, code));
+            }
         }
         if state.in_flight == 0 || state.failed.is_some() {
             self.changed.notify_all();
@@ -214,8 +236,18 @@ impl Publisher {
         member: &ConsumerGroupMetadata,
     ) -> Result<Outcome> {
         let deliveries = self.deliveries();
+        if deliveries.was_used.swap(true, Ordering::Relaxed) {
+            if deliveries.is_disturbed() {
+                let what = "a connection failed after the last transaction";
+                return Ok(Outcome::Unknown(what.to_owned()));
+            }
+        } else {
+            // What failed before the first transaction cannot reach into it.
+            deliveries.transport_error.store(false, Ordering::Relaxed);
+        }
         deliveries.begin();
-        let deadline = Instant::now() + self.timeouts.transaction;
+        // Before the broker gives up: it would fence this producer, and nobody has replaced it.
+        let deadline = Instant::now() + self.timeouts.transaction * 3 / 4;
         match self.prepare(&deliveries, records, offsets, member, deadline) {
             Ok(()) => self.commit(&deliveries),
             Err(Trouble::Refused { row, code }) => self.abort(Outcome::Refused { row, code }),
@@ -248,12 +280,8 @@ impl Publisher {
         if !deliveries.wait_below(1, deadline) {
             return Err(Trouble::TooSlow("records were not acknowledged in time"));
         }
-        if let Some((row, code)) = deliveries.lock().failed {
-            return Err(if is_deterministic(code) {
-                Trouble::Refused { row, code }
-            } else {
-                Trouble::Kafka(KafkaError::MessageProduction(code))
-            });
+        if let Some(trouble) = deliveries.trouble() {
+            return Err(trouble);
         }
         while self.producer().in_flight_count() > 0 && Instant::now() < deadline {
             // The last report is counted a moment before its event is gone.
@@ -291,7 +319,11 @@ impl Publisher {
             match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) if deliveries.wait_below(1, deadline) => {}
                 Some(code) if is_deterministic(code) => return Err(Trouble::Refused { row, code }),
-                _ => return Err(Trouble::Kafka(error)),
+                _ => {
+                    // The client takes no more because a record failed; the report of that one counts.
+                    deliveries.wait_below(1, deadline);
+                    return Err(deliveries.trouble().unwrap_or(Trouble::Kafka(error)));
+                }
             }
         }
     }
@@ -318,8 +350,12 @@ impl Publisher {
         match self.producer().abort_transaction(self.timeouts.transaction) {
             Ok(()) => {
                 // The reports of what was purged must not be counted in the next transaction.
-                self.deliveries()
-                    .wait_below(1, Instant::now() + self.timeouts.transaction);
+                let deliveries = self.deliveries();
+                deliveries.wait_below(1, Instant::now() + self.timeouts.transaction);
+                if deliveries.is_disturbed() {
+                    let what = "a connection failed during the aborted transaction";
+                    return Ok(Outcome::Unknown(what.to_owned()));
+                }
                 Ok(outcome)
             }
             Err(error) if is_fatal(&error) => Err(fatal(error)),

@@ -27,6 +27,8 @@ pub struct Notes {
     rebalances: Mutex<Vec<Rebalance>>,
     disturbed: AtomicBool,
     closing: AtomicBool,
+    /// Whether the group waits for the answer to a rebalance.
+    is_owed: AtomicBool,
 }
 
 /// A change of the assignment, by partition.
@@ -40,6 +42,11 @@ impl Notes {
     /// Whether the client reported an error since the last call.
     pub(super) fn take_disturbance(&self) -> bool {
         self.disturbed.swap(false, Ordering::Relaxed)
+    }
+
+    /// All rebalances so far were answered.
+    pub(super) fn is_answered(&self) {
+        self.is_owed.store(false, Ordering::Relaxed);
     }
 
     /// What changed since the last call.
@@ -93,6 +100,7 @@ impl ConsumerContext for Notes {
             }
             return;
         }
+        self.is_owed.store(true, Ordering::Relaxed);
         let numbers = partitions
             .elements()
             .iter()
@@ -122,6 +130,17 @@ pub fn connect(config: &ClientConfig) -> Result<Consumer> {
 /// Says that nothing will be served any more, so that dropping the consumer can leave the group.
 pub fn close(consumer: &Consumer) {
     consumer.context().closing.store(true, Ordering::Relaxed);
+    if consumer.context().is_owed.load(Ordering::Relaxed) {
+        // Without an answer the group is never left. Only one of the two is the one that is owed.
+        let none = TopicPartitionList::new();
+        let answers = [
+            consumer.incremental_assign(&none),
+            consumer.incremental_unassign(&none),
+        ];
+        for error in answers.into_iter().filter_map(Result::err) {
+            tracing::debug!(%error, "answering a rebalance before the end");
+        }
+    }
 }
 
 /// Whether the client gets over an error by itself.

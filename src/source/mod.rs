@@ -33,6 +33,9 @@ use track::{Step, Track};
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A seek is refused while the client still prepares to fetch; it is tried again this often.
 const SEEKS_MAX: u32 = 100;
+/// How often the topic's id is asked for while nothing else asks: the client does not tell when the topic
+/// is created again.
+const TOPIC_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Limits of one gather.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +101,8 @@ pub struct Source<'c> {
     topics: Topics,
     patience: Patience,
     topic_id: String,
+    /// When the topic's id was last asked for.
+    checked: Instant,
     held: BTreeMap<i32, Held>,
     changes: Vec<Change>,
 }
@@ -123,6 +128,7 @@ impl<'c> Source<'c> {
             topics,
             patience,
             topic_id,
+            checked: Instant::now(),
             held: BTreeMap::new(),
             changes: Vec::new(),
         })
@@ -146,6 +152,9 @@ impl<'c> Source<'c> {
     pub fn gather(&mut self, limits: &Limits) -> Result<Gather<'c>> {
         let mut parts: BTreeMap<i32, Gathered<'c>> = BTreeMap::new();
         let (mut rows, mut bytes) = (0, 0);
+        if self.checked.elapsed() > TOPIC_CHECK_INTERVAL && !self.check_topic()? {
+            return Ok(Gather::Nothing);
+        }
         let mut deadline = Instant::now() + limits.wait;
         while rows < limits.rows_max && bytes < limits.bytes_max {
             let wait = deadline.saturating_duration_since(Instant::now());
@@ -178,6 +187,8 @@ impl<'c> Source<'c> {
                 }
             }
         }
+        // What was refused on the way is not held any more.
+        parts.retain(|partition, _| self.held.contains_key(partition));
         if parts.is_empty() {
             return Ok(Gather::Nothing);
         }
@@ -327,15 +338,12 @@ impl<'c> Source<'c> {
                 Rebalance::Revoked(partitions) => self.unassign(partitions)?,
             }
         }
+        self.consumer.context().is_answered();
         Ok(!rebalances.is_empty())
     }
 
     fn assign(&mut self, partitions: &[i32]) -> Result<()> {
-        let topic = &self.topics.input;
-        self.topic_id = self
-            .topics
-            .ids
-            .of(self.consumer.client(), topic, CALL_TIMEOUT)?;
+        self.check_topic()?;
         let mut list = TopicPartitionList::new();
         for (partition, start) in self.starts(partitions)? {
             match start {
@@ -486,6 +494,9 @@ impl<'c> Source<'c> {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 self.refuse_out_of_range()
             }
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopicId) => {
+                self.check_topic().map(|_| ())
+            }
             Some(code) if passes(code) => {
                 warn!(%code, "consumer");
                 Ok(())
@@ -494,21 +505,41 @@ impl<'c> Source<'c> {
         }
     }
 
+    /// Whether the input is still the topic that it was. One that was deleted and created again has other
+    /// records under the same offsets, so everything that is held of it is refused.
+    fn check_topic(&mut self) -> Result<bool> {
+        self.checked = Instant::now();
+        let (ids, topic) = (self.topics.ids, self.topics.input.clone());
+        let mut waits = self.patience.waits();
+        let is = loop {
+            match ids.of(self.consumer.client(), &topic, CALL_TIMEOUT) {
+                Ok(id) => break id,
+                Err(fatal) => match waits.next() {
+                    Some(wait) => std::thread::sleep(wait),
+                    None => return Err(fatal),
+                },
+            }
+        };
+        if is == self.topic_id {
+            return Ok(true);
+        }
+        let was = std::mem::replace(&mut self.topic_id, is.clone());
+        for partition in self.held.keys().copied().collect::<Vec<_>>() {
+            let refusal = Refusal::OtherTopic {
+                was: was.clone(),
+                is: is.clone(),
+            };
+            self.refuse(partition, refusal)?;
+        }
+        Ok(false)
+    }
+
     /// Some partition's offset is not in its log. The error does not say which.
     fn refuse_out_of_range(&mut self) -> Result<()> {
-        let ids = self.topics.ids;
-        let is = ids.of(self.consumer.client(), &self.topics.input, CALL_TIMEOUT)?;
-        if is != self.topic_id {
-            let was = std::mem::replace(&mut self.topic_id, is.clone());
-            for partition in self.held.keys().copied().collect::<Vec<_>>() {
-                let refusal = Refusal::OtherTopic {
-                    was: was.clone(),
-                    is: is.clone(),
-                };
-                self.refuse(partition, refusal)?;
-            }
+        if !self.check_topic()? {
             return Ok(());
         }
+        let before = self.held.len();
         for (partition, _) in self.held() {
             let (low, high) = persist(self.patience, "asking for the log's range", || {
                 self.consumer
@@ -526,7 +557,15 @@ impl<'c> Source<'c> {
                 )?;
             }
         }
-        Ok(())
+        if self.held.len() < before {
+            return Ok(());
+        }
+        // The client has stopped fetching some partition whose log has grown past the offset since.
+        Err(Fatal::integrity(format!(
+            "the log of `{}` ended before an offset that was read already, and has grown since: it was \
+             cut, as by an unclean leader election; find out what was lost before you start again",
+            self.topics.input
+        )))
     }
 }
 

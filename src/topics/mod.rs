@@ -408,15 +408,35 @@ impl<'a> Topics<'a> {
         let mut back = 16;
         loop {
             let from = (high - back).max(low);
-            let found = self.newest_since(topic, partition, from)?;
-            if found.is_some() || from == low {
-                return Ok(found);
+            let newest = self.newest_since(topic, partition, from)?;
+            match newest {
+                Some((header, head, Some(topic_id))) => {
+                    return Ok(Some(LastEvidence {
+                        topic_id,
+                        next: header.next,
+                        head,
+                    }));
+                }
+                Some(_) if from == low => {
+                    return Err(Fatal::integrity(format!(
+                        "partition {partition} of `{topic}` holds evidence, but not the context that it \
+                         names: records were deleted from it"
+                    )));
+                }
+                None if from == low => return Ok(None),
+                Some(_) | None => {}
             }
             back *= 16;
         }
     }
 
-    fn newest_since(&self, topic: &str, partition: i32, from: i64) -> Result<Option<LastEvidence>> {
+    /// The newest message from a position on, its head, and the topic id of its context if that was met.
+    fn newest_since(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+    ) -> Result<Option<(Header, Digest, Option<String>)>> {
         let fault = |e: KafkaError| Fatal::unreachable(format!("reading `{topic}`")).because(e);
         let foreign = |e| Fatal::integrity(format!("reading `{topic}`")).because(e);
         let mut list = TopicPartitionList::new();
@@ -444,13 +464,9 @@ impl<'a> Topics<'a> {
             newest = Some((header, evidence::head(bytes, value)));
         }
         self.consumer.unassign().map_err(fault)?;
-        Ok(newest.and_then(|(header, head)| {
-            let topic_id = topic_ids.get(&header.context)?.clone();
-            Some(LastEvidence {
-                topic_id,
-                next: header.next,
-                head,
-            })
+        Ok(newest.map(|(header, head)| {
+            let topic_id = topic_ids.get(&header.context).cloned();
+            (header, head, topic_id)
         }))
     }
 
