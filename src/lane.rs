@@ -168,7 +168,6 @@ impl<'c> Lane<'c> {
             deciding: decided - started,
             writing: written - decided,
             publishing: written.elapsed(),
-            evidence_bytes: draft.evidence_bytes(),
         });
         Ok(())
     }

@@ -113,6 +113,19 @@ struct Roles {
     event_time: usize,
 }
 
+impl Roles {
+    fn of(schema: &InputSchema, event_id: &str, event_time: &str) -> Result<Roles> {
+        Ok(Roles {
+            event_id: role(schema, "event_id", event_id, |f| {
+                f.data_type() == &DataType::Utf8
+            })?,
+            event_time: role(schema, "event_time", event_time, |f| {
+                matches!(f.data_type(), DataType::Timestamp(..))
+            })?,
+        })
+    }
+}
+
 /// Everything that turns values into decisions. Belongs to one lane.
 pub struct Stages {
     decoder: Decoder,
@@ -135,14 +148,7 @@ impl Stages {
         model: Model,
         policy: Policy,
     ) -> Result<Stages> {
-        let roles = Roles {
-            event_id: role(schema, "event_id", event_id, |f| {
-                f.data_type() == &DataType::Utf8
-            })?,
-            event_time: role(schema, "event_time", event_time, |f| {
-                matches!(f.data_type(), DataType::Timestamp(..))
-            })?,
-        };
+        let roles = Roles::of(schema, event_id, event_time)?;
         let archived = archived(schema);
         Ok(Stages {
             decoder,
@@ -368,4 +374,29 @@ fn role(
         ));
     }
     Ok(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA: &str = r#"{"type": "record", "name": "event", "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "amount", "type": "long"},
+        {"name": "day", "type": {"type": "int", "logicalType": "date"}},
+        {"name": "time", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "card", "type": "string", "personal": true}]}"#;
+
+    #[test]
+    fn an_event_is_named_by_text_and_dated_by_a_timestamp_that_may_be_archived() {
+        let schema = InputSchema::parse(SCHEMA).unwrap();
+        let fits = |id, time| Roles::of(&schema, id, time).map(|_| ());
+        assert!(fits("id", "time").is_ok());
+        let refused = |id, time| fits(id, time).unwrap_err().to_string();
+        assert!(refused("amount", "time").contains("input.event_id: `amount`"));
+        assert!(refused("nobody", "time").contains("no field `nobody`"));
+        assert!(refused("card", "time").contains("personal"));
+        // A day is a time to Arrow, but none that a latency can be taken from.
+        assert!(refused("id", "day").contains("input.event_time: `day`"));
+    }
 }

@@ -160,7 +160,9 @@ impl Collector {
     fn tick(&self) -> Result<()> {
         let mut archiver = self.archiver();
         archiver.tick(now_micros())?;
-        self.observer.assigned(archiver.partitions().len());
+        if self.consumer.context().has_joined.load(Ordering::Relaxed) {
+            self.observer.assigned(archiver.partitions().len());
+        }
         self.observer.open_bytes(archiver.memory());
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range as Rows;
 
-use crate::evidence::{Header, Message};
+use crate::evidence::Message;
 use crate::record::{Digest, NextOffset};
 
 /// What a round is about to publish.
@@ -26,11 +26,6 @@ impl Draft {
     /// Where each partition ends, with the head of its chain.
     pub fn ends(&self) -> impl Iterator<Item = (i32, NextOffset, Digest)> + '_ {
         self.evidence.iter().map(|t| (t.partition, t.next, t.head))
-    }
-
-    pub fn evidence_bytes(&self) -> usize {
-        let messages = self.evidence.iter().flat_map(|t| &t.messages);
-        messages.map(|m| m.value.len() + Header::LEN).sum()
     }
 }
 

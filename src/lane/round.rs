@@ -18,7 +18,6 @@ pub struct Round<'a> {
     pub deciding: Duration,
     pub writing: Duration,
     pub publishing: Duration,
-    pub evidence_bytes: usize,
 }
 
 /// How many rows of each kind.

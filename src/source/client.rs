@@ -165,8 +165,6 @@ pub(super) fn passes(code: RDKafkaErrorCode) -> bool {
             | Code::OffsetNotAvailable
             | Code::KafkaStorageError
             | Code::PollExceeded
-            | Code::UnknownTopicOrPartition
-            | Code::UnknownTopicId
             | Code::UnknownMemberId
             | Code::IllegalGeneration
             | Code::RebalanceInProgress
