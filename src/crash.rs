@@ -89,6 +89,10 @@ mod active {
 
     #[must_use]
     pub fn planted_once(fault: &'static str) -> bool {
-        planted(fault) && count(fault) == 3
+        let now = planted(fault) && count(fault) == 3;
+        if now {
+            eprintln!("planted: {fault}");
+        }
+        now
     }
 }

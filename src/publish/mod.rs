@@ -251,7 +251,7 @@ impl Publisher {
         match self.prepare(&deliveries, records, offsets, member, deadline) {
             Ok(()) => self.commit(&deliveries),
             Err(Trouble::Refused { row, code }) => self.abort(Outcome::Refused { row, code }),
-            Err(Trouble::Kafka(error)) if is_fatal(&error) => Err(fatal(error)),
+            Err(Trouble::Kafka(error)) if is_fatal(&error) => spent(error),
             Err(Trouble::Kafka(error)) => self.abort(Outcome::Aborted(error.to_string())),
             Err(Trouble::TooSlow(what)) => self.abort(Outcome::Aborted(what.to_owned())),
         }
@@ -336,7 +336,7 @@ impl Publisher {
         });
         crash::point("lane.after-commit");
         match committed {
-            Err(error) if is_fatal(&error) => Err(fatal(error)),
+            Err(error) if is_fatal(&error) => spent(error),
             Err(error) => Ok(Outcome::Unknown(error.to_string())),
             Ok(()) if deliveries.transport_error.load(Ordering::Relaxed) => Ok(Outcome::Unknown(
                 "a connection failed during the transaction".to_owned(),
@@ -358,7 +358,7 @@ impl Publisher {
                 }
                 Ok(outcome)
             }
-            Err(error) if is_fatal(&error) => Err(fatal(error)),
+            Err(error) if is_fatal(&error) => spent(error),
             Err(error) => Ok(Outcome::Unknown(error.to_string())),
         }
     }
@@ -427,6 +427,17 @@ fn is_deterministic(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// What a producer that can do no more means. A broker that knows of no such transaction only asks for
+/// a new producer: it may say so of an abort that overtook the request to open the transaction.
+fn spent(error: KafkaError) -> Result<Outcome> {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::InvalidTransactionalState) => {
+            Ok(Outcome::Unknown(error.to_string()))
+        }
+        _ => Err(fatal(error)),
+    }
+}
+
 fn fatal(error: KafkaError) -> Fatal {
     let fenced = matches!(
         error.rdkafka_error_code(),
@@ -445,40 +456,4 @@ fn fatal(error: KafkaError) -> Fatal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waiting_ends_when_the_last_report_arrives() {
-        let deliveries = Arc::new(Deliveries::default());
-        deliveries.lock().in_flight = 2;
-        let reporter = deliveries.clone();
-        let thread = std::thread::spawn(move || {
-            for _ in 0..2 {
-                reporter.lock().in_flight -= 1;
-                reporter.changed.notify_all();
-            }
-        });
-        assert!(deliveries.wait_below(1, Instant::now() + Duration::from_secs(10)));
-        thread.join().unwrap();
-    }
-
-    #[test]
-    fn waiting_is_bounded() {
-        let deliveries = Deliveries::default();
-        deliveries.lock().in_flight = 1;
-        assert!(!deliveries.wait_below(1, Instant::now()));
-    }
-
-    #[test]
-    fn what_will_never_pass_is_told_from_what_may() {
-        assert!(is_deterministic(RDKafkaErrorCode::MessageSizeTooLarge));
-        assert!(!is_deterministic(RDKafkaErrorCode::BrokerTransportFailure));
-        assert!(is_fatal(&KafkaError::MessageProduction(
-            RDKafkaErrorCode::Fenced
-        )));
-        assert!(!is_fatal(&KafkaError::MessageProduction(
-            RDKafkaErrorCode::QueueFull
-        )));
-    }
-}
+mod tests;

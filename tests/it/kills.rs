@@ -121,7 +121,7 @@ fn an_abort_is_done_again() {
     pipeline.produce_payments(1, 400);
     let arguments = ["--set", "batch.max_rows=64"];
     let process = pipeline.run("a", &arguments, &[("PROBITY_FAULT", "abort")]);
-    process.wait_for("transaction aborted");
+    process.wait_for("planted: abort");
     pipeline.assert_books_agree(true);
 }
 
