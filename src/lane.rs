@@ -6,29 +6,30 @@
 //! brokers are asked. Nothing of a round outlives it but positions and chain heads.
 
 mod draft;
+mod outcome;
 mod round;
 
 use std::collections::BTreeSet;
 use std::ops::Range as Rows;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
 use rdkafka::message::Message as _;
-use tracing::{info, warn};
 
 use crate::batch::{Batch, Lineage, Origin};
 use crate::clock::now_micros;
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::{Context, Facts, Header, Range, RowTooLarge, Writer};
+use crate::laps::{Laps, Step};
 use crate::patience::Patience;
 use crate::publish::records::{self, Stamp};
-use crate::publish::{Outcome, Outgoing, Publisher, Timeouts};
-use crate::record::{Digest, NextOffset, Offset, Reason, Rejection, Stage};
+use crate::publish::{Outgoing, Publisher, Timeouts};
+use crate::record::{Offset, Reason, Rejection, Stage};
 use crate::schema::InputSchema;
-use crate::source::{self, Change, Gather, Gathered, Item, Limits, Source, Topics};
+use crate::source::{self, Change, Gather, Gathered, Item, Limits, Source, Standing, Topics};
 use crate::stages::{Decided, Stages};
 
 use draft::{Draft, Testimony};
@@ -60,6 +61,8 @@ pub struct Settings {
 pub trait Observer {
     fn on_change(&mut self, change: &Change);
     fn on_round(&mut self, round: &Round<'_>);
+    /// How far behind every partition is that the lane holds, about once a second.
+    fn on_standing(&mut self, standings: &[Standing]);
     /// At least once per wait, also when nothing arrives.
     fn on_tick(&mut self);
 }
@@ -79,7 +82,11 @@ struct Lane<'c> {
     poison: Option<(i32, Offset)>,
     /// Transactions that failed since the last one that did not.
     failures: usize,
+    /// When it was last said how far behind the partitions are.
+    stood: Instant,
 }
+
+const STANDING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs a lane until it is told to stop. Blocks; belongs on a thread of its own.
 ///
@@ -101,6 +108,7 @@ pub fn run(
         .and_then(|mut lane| {
             while !stop.load(Ordering::Relaxed) {
                 lane.round(observer)?;
+                lane.stand(observer);
                 observer.on_tick();
             }
             Ok(())
@@ -129,6 +137,7 @@ impl<'c> Lane<'c> {
             rows_max,
             poison: None,
             failures: 0,
+            stood: Instant::now(),
         })
     }
 
@@ -138,6 +147,7 @@ impl<'c> Lane<'c> {
             rows_max: self.rows_max,
             ..self.settings.limits
         };
+        let mut laps = Laps::start();
         let gathered = self.source.gather(&limits)?;
         self.heed_changes(observer)?;
         let Gather::Rows(parts) = gathered else {
@@ -146,30 +156,38 @@ impl<'c> Lane<'c> {
         let Some(member) = member else {
             return self.source.rewind(parts.iter().map(|part| part.partition));
         };
+        laps.end(Step::Gather);
         let ingest_time = now_micros();
-        let started = Instant::now();
-        let mut batch = self.stages.run(lineage(&parts), values(&parts))?;
+        let mut batch = self
+            .stages
+            .run(lineage(&parts), values(&parts), &mut laps)?;
         self.reject_poison(&mut batch);
-        let decided = Instant::now();
         let draft = self.draft(&parts, &mut batch, ingest_time);
-        let written = Instant::now();
+        laps.end(Step::Evidence);
         let offsets = self.offsets(&draft)?;
         let records = self.records(&parts, &batch, &draft);
         let outcome = self
             .publisher
-            .transact(records.into_iter(), &offsets, &member)?;
+            .transact(records.into_iter(), &offsets, &member, &mut laps)?;
         let fate = self.conclude(outcome, &batch, &draft)?;
+        laps.end(Step::Commit);
         observer.on_round(&Round {
             lineage: batch.lineage(),
             decided: batch.payload(),
             fate,
             ingest_time,
             end_time: now_micros(),
-            deciding: decided - started,
-            writing: written - decided,
-            publishing: written.elapsed(),
+            laps: &laps,
         });
         Ok(())
+    }
+
+    /// Says now and then how far behind the partitions are.
+    fn stand(&mut self, observer: &mut dyn Observer) {
+        if self.stood.elapsed() >= STANDING_INTERVAL {
+            self.stood = Instant::now();
+            observer.on_standing(&self.source.standings(now_micros()));
+        }
     }
 
     /// Tells of changes of the assignment, and forgets what held only before them.
@@ -184,23 +202,6 @@ impl<'c> Lane<'c> {
             (self.writer, self.stamp) = introduce(&self.settings, &self.stages, topic_id)?;
         }
         Ok(())
-    }
-
-    /// A record that the brokers refuse, found by halving rounds, is a rejected record.
-    fn reject_poison(&self, batch: &mut Batch<Decided>) {
-        let Some((partition, offset)) = self.poison else {
-            return;
-        };
-        let lineage = batch.lineage();
-        let part = lineage
-            .parts()
-            .iter()
-            .find(|part| part.partition == partition);
-        let mut rows = part.map_or(0..0, |part| part.rows.clone());
-        if let Some(row) = rows.find(|&row| lineage.origins()[row].first() == offset) {
-            let rejection = Rejection::new(Stage::Publish, Reason::RefusedByBroker);
-            batch.lineage_mut().reject(row, rejection);
-        }
     }
 
     /// Writes everything that will be published. Rows that fit no message are rejected here.
@@ -402,123 +403,6 @@ impl<'c> Lane<'c> {
             )),
         }
     }
-
-    /// Acts on what became of the transaction.
-    fn conclude(
-        &mut self,
-        outcome: Outcome,
-        batch: &Batch<Decided>,
-        draft: &Draft,
-    ) -> Result<Fate> {
-        match outcome {
-            Outcome::Committed => {
-                self.informed
-                    .extend(draft.evidence.iter().map(|t| t.partition));
-                self.source.on_committed(draft.ends());
-                self.widen(draft);
-                Ok(Fate::Committed)
-            }
-            Outcome::Aborted(cause) => {
-                warn!(cause, rows = batch.lineage().rows(), "transaction aborted");
-                self.undo(draft)?;
-                self.back_off(&cause)?;
-                Ok(Fate::Aborted)
-            }
-            Outcome::Refused { row, code } => {
-                warn!(%code, rows = batch.lineage().rows(), "the brokers refuse a record");
-                self.narrow(batch.lineage(), row)?;
-                self.undo(draft)?;
-                Ok(Fate::Aborted)
-            }
-            Outcome::Unknown(cause) => {
-                warn!(
-                    cause,
-                    rows = batch.lineage().rows(),
-                    "outcome unknown, asking the brokers"
-                );
-                self.informed.clear();
-                self.publisher.renew()?;
-                self.source.resolve()?;
-                let committed = self.source.held();
-                let stands = |(partition, next, _): (i32, NextOffset, Digest)| {
-                    committed.contains(&(partition, next))
-                };
-                let fate = if draft.ends().any(stands) {
-                    self.widen(draft);
-                    Fate::Committed
-                } else {
-                    self.back_off(&cause)?;
-                    Fate::Unknown
-                };
-                info!(?fate, "outcome resolved");
-                Ok(fate)
-            }
-        }
-    }
-
-    /// A round went through: the next may be larger again.
-    fn widen(&mut self, draft: &Draft) {
-        self.failures = 0;
-        self.rows_max = self.settings.limits.rows_max.min(self.rows_max * 2);
-        let is_behind = |(partition, offset): (i32, Offset)| {
-            draft
-                .ends()
-                .any(|(p, next, _)| p == partition && next > NextOffset(offset.0))
-        };
-        self.poison = self.poison.filter(|poison| !is_behind(*poison));
-    }
-
-    /// A transaction failed: waits, longer each time, and gives up at last.
-    fn back_off(&mut self, cause: &str) -> Result<()> {
-        let wait = self.settings.patience.waits().nth(self.failures);
-        self.failures += 1;
-        let Some(wait) = wait else {
-            let tries = self.failures;
-            let what =
-                format!("{tries} transactions failed one after the other; the last: {cause}");
-            return Err(Fatal::unreachable(what));
-        };
-        std::thread::sleep(wait);
-        Ok(())
-    }
-
-    fn undo(&mut self, draft: &Draft) -> Result<()> {
-        self.informed.clear();
-        self.source
-            .rewind(draft.evidence.iter().map(|t| t.partition))
-    }
-
-    /// Halves the next rounds until the refused record stands alone; then it is the culprit.
-    fn narrow(&mut self, lineage: &Lineage, row: usize) -> Result<()> {
-        let records = lineage
-            .origins()
-            .iter()
-            .filter(|o| matches!(o, Origin::Record { .. }));
-        if records.count() > 1 {
-            self.rows_max = (lineage.rows() / 2).max(1);
-            return Ok(());
-        }
-        let part = lineage.parts().iter().find(|part| part.rows.contains(&row));
-        let part = part.expect("every row is in a part");
-        let culprit = part
-            .rows
-            .clone()
-            .map(|row| lineage.origins()[row])
-            .find_map(|o| match o {
-                Origin::Record { offset, .. } => Some((part.partition, offset)),
-                Origin::Gap(_) => None,
-            });
-        let culprit = culprit.expect("a round has a record");
-        if self.poison == Some(culprit) {
-            let (partition, offset) = culprit;
-            return Err(Fatal::unreachable(format!(
-                "the brokers refuse even the dead letter of partition {partition}, offset \
-                 {offset}; compare max.message.bytes of the topics with `probity check`"
-            )));
-        }
-        self.poison = Some(culprit);
-        Ok(())
-    }
 }
 
 fn evidence_headers(header: &Header) -> rdkafka::message::OwnedHeaders {
@@ -551,7 +435,7 @@ fn lineage(parts: &[Gathered<'_>]) -> Lineage {
         let origins = part.items.iter().map(|item| match item {
             Item::Record(message) => Origin::Record {
                 offset: Offset(message.offset()),
-                broker_time: message.timestamp().to_millis().map(|millis| millis * 1000),
+                broker_time: source::broker_time(message),
             },
             Item::Gap(gap) => Origin::Gap(*gap),
         });

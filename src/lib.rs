@@ -39,5 +39,6 @@ pub mod score;
 pub mod sink;
 pub mod native;
 pub mod clock;
+pub mod laps;
 pub mod patience;
 pub mod crash;

@@ -1,5 +1,5 @@
-//! The calls of librdkafka for which the safe wrapper has none: a topic's id, and the generation and
-//! member id of a group member. The only unsafe code of the crate.
+//! The calls of librdkafka for which the safe wrapper has none: a topic's id, the generation and member
+//! id of a group member, and the end of a log that the client knows without asking. The only unsafe code of the crate.
 //!
 //! Every pointer that librdkafka hands out here is either owned by a guard that frees it, or borrowed
 //! from such a guard and not kept past it. All calls are thread-safe by librdkafka's documentation.
@@ -75,6 +75,24 @@ pub fn member<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Option<Member> 
         let generation = sys::rd_kafka_consumer_group_metadata_generation_id(metadata.get());
         Some(Member { generation, id })
     }
+}
+
+/// The end of a partition's log as the last fetch saw it; none before the first. Asks nobody.
+pub fn end_offset<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partition: i32,
+) -> Option<i64> {
+    let name = CString::new(topic).ok()?;
+    let (mut low, mut high) = (0, 0);
+    // SAFETY: the client lives as long as the borrowed consumer, the name and both numbers as long as
+    // the call.
+    let error = unsafe {
+        let client = consumer.client().native_ptr();
+        sys::rd_kafka_get_watermark_offsets(client, name.as_ptr(), partition, &mut low, &mut high)
+    };
+    let is_known = error == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0;
+    is_known.then_some(high)
 }
 
 /// Who knows the ids of topics.

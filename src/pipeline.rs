@@ -3,7 +3,7 @@
 //! Lanes and the archiver block, so each has an operating-system thread; tokio serves HTTP, signals
 //! and object stores. A worker that ends early stops all others: half a pipeline is not a pipeline.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -19,10 +19,12 @@ use crate::archive::{self, Store};
 use crate::config::Config;
 use crate::error::{Exit, Fatal, Result};
 use crate::lane::{self, Fate, Observer, Round};
-use crate::metrics::{self, ArchiveMetrics, Committed, EntryKind, LaneMetrics, Rebalance, Step};
+use crate::metrics::{
+    self, ArchiveMetrics, Committed, EntryKind, LaneMetrics, PartitionMetrics, Rebalance,
+};
 use crate::native::TopicIds;
 use crate::setup::{self, Setup};
-use crate::source::Change;
+use crate::source::{Change, Standing};
 use crate::topics::{Identity, Topics};
 
 /// What a process does.
@@ -282,6 +284,7 @@ fn start_lanes(
             metrics: LaneMetrics::new(lane),
             health: health.clone(),
             refused: BTreeSet::new(),
+            behind: BTreeMap::new(),
             watcher: watcher.clone(),
         };
         let stop = stop.clone();
@@ -392,6 +395,7 @@ struct Eyes {
     metrics: LaneMetrics,
     health: Arc<Health>,
     refused: BTreeSet<i32>,
+    behind: BTreeMap<i32, PartitionMetrics>,
     watcher: Arc<dyn Watcher>,
 }
 
@@ -424,9 +428,7 @@ impl Observer for Eyes {
         self.watcher.on_round(round);
         let metrics = &self.metrics;
         metrics.gathered(round.lineage.rows());
-        metrics.step(Step::Decide, round.deciding);
-        metrics.step(Step::Evidence, round.writing);
-        metrics.step(Step::Publish, round.publishing);
+        metrics.steps(round.laps);
         match round.fate {
             Fate::Aborted => metrics.aborted(),
             Fate::Unknown => metrics.unknown(),
@@ -437,6 +439,17 @@ impl Observer for Eyes {
             for (reason, count) in round.reasons() {
                 metrics.rejected(reason, count);
             }
+        }
+    }
+
+    fn on_standing(&mut self, standings: &[Standing]) {
+        self.behind
+            .retain(|partition, _| standings.iter().any(|it| it.partition == *partition));
+        for standing in standings {
+            self.behind
+                .entry(standing.partition)
+                .or_insert_with(|| PartitionMetrics::new(standing.partition))
+                .behind(standing.rows, standing.age);
         }
     }
 

@@ -25,6 +25,7 @@ use crate::batch::{Batch, Payload};
 use crate::config::Config;
 use crate::decode::Settings as Decoding;
 use crate::error::Result;
+use crate::laps::Laps;
 use crate::record::{Decision, Reason};
 use crate::schema::InputSchema;
 use crate::setup::{self, Setup};
@@ -105,10 +106,11 @@ fn scores(config: &Config, path: &Path, out: Option<&Path>) -> Result<Summary> {
     let policy_version = setup.package.policy.version();
     let mut summary = Summary::default();
     let mut bytes = Vec::new();
+    let mut laps = Laps::start();
     while !out.is_closed()
         && let Some(batch) = input.next()?
     {
-        let decided = stages.run_decoded(batch)?;
+        let decided = stages.run_decoded(batch, &mut laps)?;
         summary.count(&decided, |row| {
             stages.verdict(&decided, row).map(|it| it.decision)
         });

@@ -15,6 +15,7 @@ use crate::error::{Fatal, Result};
 use crate::evidence::{self, Kind, Place, Verdict};
 use crate::features::{FeatureSet, FeatureType};
 use crate::infer::{self, Model};
+use crate::laps::{Laps, Step};
 use crate::record::{Decision, Stage};
 use crate::schema::InputSchema;
 
@@ -187,7 +188,12 @@ impl Stages {
     ///
     /// # Errors
     /// When the inference library fails as a whole.
-    pub fn run<'a, I>(&mut self, lineage: Lineage, values: I) -> Result<Batch<Decided>>
+    pub fn run<'a, I>(
+        &mut self,
+        lineage: Lineage,
+        values: I,
+        laps: &mut Laps,
+    ) -> Result<Batch<Decided>>
     where
         I: IntoIterator<Item = Option<&'a [u8]>>,
         I::IntoIter: ExactSizeIterator,
@@ -199,24 +205,31 @@ impl Stages {
             events: decoded.events,
             unknown_fields: decoded.unknown_fields,
         };
-        self.run_decoded(Batch::new(lineage, decoded))
+        laps.end(Step::Decode);
+        self.run_decoded(Batch::new(lineage, decoded), laps)
     }
 
     /// As [`Stages::run`], for events that are columns already.
     ///
     /// # Errors
     /// When the inference library fails as a whole.
-    pub fn run_decoded(&mut self, batch: Batch<Decoded>) -> Result<Batch<Decided>> {
+    pub fn run_decoded(
+        &mut self,
+        batch: Batch<Decoded>,
+        laps: &mut Laps,
+    ) -> Result<Batch<Decided>> {
         let batch = batch.map(|_, decoded| {
             let features = self.features.evaluate(&decoded.events);
             Featured { decoded, features }
         });
+        laps.end(Step::Features);
         let infer::Scored {
             score,
             margin,
             rejected,
             chunk_rows,
         } = self.model.run(&batch.payload().features)?;
+        laps.end(Step::Infer);
         // A row without a score gets one that nobody will see: its rejection comes first everywhere.
         let decidable: Vec<f32> = score
             .iter()
@@ -233,7 +246,9 @@ impl Stages {
             }
         });
         let decisions = self.policy.decide(&decidable);
-        Ok(batch.map(|_, scored| Decided { scored, decisions }))
+        let decided = batch.map(|_, scored| Decided { scored, decisions });
+        laps.end(Step::Decide);
+        Ok(decided)
     }
 
     /// The text that names the event of a row.

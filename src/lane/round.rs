@@ -1,9 +1,9 @@
 //! What a round was, for those who watch: metrics, readiness, the demo.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::batch::{Lineage, Origin};
+use crate::laps::Laps;
 use crate::record::Reason;
 use crate::stages::Decided;
 
@@ -15,9 +15,7 @@ pub struct Round<'a> {
     /// When the batch was gathered, µs since the epoch.
     pub ingest_time: i64,
     pub end_time: i64,
-    pub deciding: Duration,
-    pub writing: Duration,
-    pub publishing: Duration,
+    pub laps: &'a Laps,
 }
 
 /// How many rows of each kind.

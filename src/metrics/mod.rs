@@ -16,6 +16,7 @@ use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts};
 use prometheus::{Registry, TextEncoder};
 
 use crate::error::{Exit, Fatal, Result};
+use crate::laps::{Laps, Step};
 use crate::record::{Digest, Reason};
 
 /// What a metric is; a histogram with the upper bounds of its buckets.
@@ -97,9 +98,9 @@ metrics_table! {
     PARTITIONS_REFUSED: "probity_partitions_refused", Kind::Gauge, "partitions", ["lane"],
         "Partitions that a lane holds and does not read; /readyz says why.";
     BEHIND_ROWS: "probity_behind_rows", Kind::Gauge, "rows", ["partition"],
-        "Offsets between the committed one and the last stable one; 0 where it is not assigned here.";
+        "Offsets from the committed one to the end of the log; 0 where it is not assigned here.";
     BEHIND_SECONDS: "probity_behind_seconds", Kind::Gauge, "seconds", ["partition"],
-        "Age of the oldest event of the last batch at its commit; 0 where it is not assigned here.";
+        "Age of the last event taken, 0 when none waits behind it or it is not assigned here.";
     ARCHIVE_MESSAGES: "probity_archive_messages_total", Kind::Counter, "messages", [],
         "Messages of evidence taken into segments.";
     ARCHIVE_ROWS: "probity_archive_rows_total", Kind::Counter, "rows", [],
@@ -235,19 +236,6 @@ macro_rules! label_values {
 }
 
 label_values! {
-    /// Where the time of a batch goes.
-    Step {
-        Gather => "gather",
-        Decode => "decode",
-        Features => "features",
-        Infer => "infer",
-        Decide => "decide",
-        Evidence => "evidence",
-        Publish => "publish",
-        Commit => "commit",
-    }
-}
-label_values! {
     /// What happened to the assignment of a lane.
     Rebalance { Assigned => "assigned", Revoked => "revoked", Lost => "lost", }
 }
@@ -328,9 +316,11 @@ impl LaneMetrics {
         self.batch_rows.record(float(rows as u64));
     }
 
-    /// A batch spent this time in a step.
-    pub fn step(&self, step: Step, time: Duration) {
-        self.steps[step as usize].record(time);
+    /// A batch spent this time in each step.
+    pub fn steps(&self, laps: &Laps) {
+        for (step, time) in laps.iter() {
+            self.steps[step as usize].record(time);
+        }
     }
 
     pub fn committed(&self, round: &Committed) {
@@ -390,7 +380,7 @@ impl PartitionMetrics {
         }
     }
 
-    /// `rows`: offsets up to the last stable one. `age`: of the oldest event of the last batch.
+    /// `rows`: offsets up to the end of the log. `age`: of the last event that was taken.
     pub fn behind(&self, rows: u64, age: Duration) {
         self.rows.set(float(rows));
         self.seconds.set(age);

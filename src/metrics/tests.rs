@@ -82,7 +82,7 @@ fn a_round_is_counted_where_it_belongs() {
     let text = rendered(|| {
         let lane = LaneMetrics::new(3);
         lane.gathered(9);
-        lane.step(Step::Infer, Duration::from_micros(20));
+        lane.steps(&Laps::of(Step::Infer, Duration::from_micros(20)));
         lane.committed(&Committed {
             scored: 6,
             rejected: 3,
@@ -110,7 +110,7 @@ fn a_round_is_counted_where_it_belongs() {
         "probity_event_to_commit_seconds_sum 0.03",
         "probity_poll_to_commit_seconds_bucket{le=\"0.005\"} 1",
         "probity_stage_seconds_bucket{stage=\"infer\",le=\"0.000025\"} 1",
-        "probity_stage_seconds_count{stage=\"decode\"} 0",
+        "probity_stage_seconds_sum{stage=\"decode\"} 0",
         "probity_rebalances_total{kind=\"lost\"} 1",
         "probity_partitions_assigned{lane=\"3\"} 4",
         "probity_partitions_refused{lane=\"3\"} 1",

@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use crate::crash;
 use crate::error::{Fatal, Result};
+use crate::laps::{Laps, Step};
 use crate::patience::Patience;
 use crate::source::log_client;
 
@@ -234,6 +235,7 @@ impl Publisher {
         records: impl Iterator<Item = Outgoing<'a>>,
         offsets: &TopicPartitionList,
         member: &ConsumerGroupMetadata,
+        laps: &mut Laps,
     ) -> Result<Outcome> {
         let deliveries = self.deliveries();
         if deliveries.was_used.swap(true, Ordering::Relaxed) {
@@ -248,7 +250,9 @@ impl Publisher {
         deliveries.begin();
         // Before the broker gives up: it would fence this producer, and nobody has replaced it.
         let deadline = Instant::now() + self.timeouts.transaction * 3 / 4;
-        match self.prepare(&deliveries, records, offsets, member, deadline) {
+        let prepared = self.prepare(&deliveries, records, offsets, member, deadline);
+        laps.end(Step::Publish);
+        match prepared {
             Ok(()) => self.commit(&deliveries),
             Err(Trouble::Refused { row, code }) => self.abort(Outcome::Refused { row, code }),
             Err(Trouble::Kafka(error)) if is_fatal(&error) => spent(error),

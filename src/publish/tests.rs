@@ -102,7 +102,8 @@ impl Fixture {
             .add_partition_offset("payments", 0, Offset::Offset(1))
             .unwrap();
         let member = self.consumer.group_metadata().unwrap();
-        self.publisher.transact(records, &offsets, &member)
+        self.publisher
+            .transact(records, &offsets, &member, &mut Laps::start())
     }
 
     fn next_end_is(&self, error: RDKafkaRespErr) {

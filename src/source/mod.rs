@@ -5,36 +5,38 @@
 //! explain (see [`track`] and [`bookmark`]). Rebalances are served between polls, on the lane's own
 //! thread: the callback only notes them down.
 
+mod assignment;
 pub mod bookmark;
 mod client;
 pub mod track;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use rdkafka::Offset as At;
 use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::{Offset as At, TopicPartitionList};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::crash;
-use crate::error::{Exit, Fatal, Result};
+use crate::error::{Fatal, Result};
 use crate::native::{self, TopicIds};
 use crate::patience::Patience;
 use crate::record::{Digest, Gap, NextOffset, Offset};
 
 use bookmark::{Bookmark, Refusal, Start};
+use client::passes;
 pub use client::{Consumer, close, connect, log_client};
-use client::{Rebalance, passes, persist};
 use track::{Step, Track};
 
 /// How long one call to the cluster may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// A seek is refused while the client still prepares to fetch; it is tried again this often.
-const SEEKS_MAX: u32 = 100;
-/// How often the topic's id is asked for while nothing else asks: the client does not tell when the topic
-/// is created again.
+/// A seek is refused while the client still prepares to fetch, which takes it milliseconds; so it is
+/// tried again at once, as long as patience lasts.
+const SEEK_PAUSE: Duration = Duration::from_millis(20);
+/// How often the topics are looked at while nothing else asks: the client tells neither when the input is
+/// created again, nor when a partition that was missing appears.
 const TOPIC_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Limits of one gather.
@@ -75,6 +77,18 @@ struct Held {
     committed: NextOffset,
     head: Digest,
     accepted: Option<Gap>,
+    /// The broker's time of the last record that was taken, µs since the epoch.
+    newest: Option<i64>,
+}
+
+/// How far behind a partition is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    pub partition: i32,
+    /// Offsets from the committed one to the end of the log, as the last fetch saw it.
+    pub rows: u64,
+    /// Age of the last event that was taken; zero when nothing is behind it.
+    pub age: Duration,
 }
 
 /// What changed in the assignment, for metrics and readiness.
@@ -104,6 +118,8 @@ pub struct Source<'c> {
     /// When the topic's id was last asked for.
     checked: Instant,
     held: BTreeMap<i32, Held>,
+    /// Partitions that are ours but wait for their twins.
+    without_twin: BTreeSet<i32>,
     changes: Vec<Change>,
 }
 
@@ -130,6 +146,7 @@ impl<'c> Source<'c> {
             topic_id,
             checked: Instant::now(),
             held: BTreeMap::new(),
+            without_twin: BTreeSet::new(),
             changes: Vec::new(),
         })
     }
@@ -152,7 +169,7 @@ impl<'c> Source<'c> {
     pub fn gather(&mut self, limits: &Limits) -> Result<Gather<'c>> {
         let mut parts: BTreeMap<i32, Gathered<'c>> = BTreeMap::new();
         let (mut rows, mut bytes) = (0, 0);
-        if self.checked.elapsed() > TOPIC_CHECK_INTERVAL && !self.check_topic()? {
+        if self.checked.elapsed() > TOPIC_CHECK_INTERVAL && self.look_again()? {
             return Ok(Gather::Nothing);
         }
         let mut deadline = Instant::now() + limits.wait;
@@ -219,6 +236,7 @@ impl<'c> Source<'c> {
                     part.items.extend(held.accepted.map(Item::Gap));
                 }
                 part.items.extend(gap.map(Item::Gap));
+                held.newest = broker_time(&message);
                 part.items.push(Item::Record(message));
                 part.next = next;
                 Ok(part.items.len() - before)
@@ -247,6 +265,7 @@ impl<'c> Source<'c> {
                     committed: next,
                     head,
                     accepted: None,
+                    newest: held.newest,
                 };
             }
         }
@@ -315,6 +334,24 @@ impl<'c> Source<'c> {
         &self.topic_id
     }
 
+    /// How far behind each partition is that is held, as far as the client knows without asking.
+    #[must_use]
+    pub fn standings(&self, now: i64) -> Vec<Standing> {
+        let standing = |(&partition, held): (&i32, &Held)| {
+            let end = native::end_offset(self.consumer, &self.topics.input, partition);
+            let rows = end.map_or(0, |end| end.saturating_sub(held.committed.0).max(0));
+            let age = held
+                .newest
+                .map_or(0, |newest| now.saturating_sub(newest).max(0));
+            Standing {
+                partition,
+                rows: rows.unsigned_abs(),
+                age: Duration::from_micros(if rows == 0 { 0 } else { age.unsigned_abs() }),
+            }
+        };
+        self.held.iter().map(standing).collect()
+    }
+
     /// What changed since the last call.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
@@ -329,144 +366,20 @@ impl<'c> Source<'c> {
             .collect()
     }
 
-    /// Acts on what the callback noted. Returns whether there was something.
-    fn serve(&mut self) -> Result<bool> {
-        let rebalances = self.consumer.context().take_rebalances();
-        for rebalance in &rebalances {
-            match rebalance {
-                Rebalance::Assigned(partitions) => self.assign(partitions)?,
-                Rebalance::Revoked(partitions) => self.unassign(partitions)?,
-            }
-        }
-        self.consumer.context().is_answered();
-        Ok(!rebalances.is_empty())
-    }
-
-    fn assign(&mut self, partitions: &[i32]) -> Result<()> {
-        self.check_topic()?;
-        let mut list = TopicPartitionList::new();
-        for (partition, start) in self.starts(partitions)? {
-            match start {
-                Ok(start) => {
-                    list.add_partition_offset(
-                        &self.topics.input,
-                        partition,
-                        At::Offset(start.next.0),
-                    )
-                    .map_err(|e| Fatal::new(Exit::Bug, "placing a partition").because(e))?;
-                    self.held.insert(partition, Held::new(start));
-                    self.changes.push(Change::Cleared { partition });
-                }
-                Err(refusal) => {
-                    warn!(partition, %refusal, "partition refused");
-                    self.changes.push(Change::Refused { partition, refusal });
-                }
-            }
-        }
-        // Also when the list is empty: the group waits for the answer.
-        self.consumer
-            .incremental_assign(&list)
-            .map_err(|e| Fatal::unreachable("taking over partitions").because(e))?;
-        info!(partitions = ?partitions, held = self.held.len(), "assigned");
-        self.changes.push(Change::Assigned {
-            held: self.held.len(),
-        });
-        Ok(())
-    }
-
-    fn unassign(&mut self, partitions: &[i32]) -> Result<()> {
-        let mut list = TopicPartitionList::new();
-        for partition in partitions {
-            self.changes.push(Change::Cleared {
-                partition: *partition,
-            });
-            if self.held.remove(partition).is_some() {
-                list.add_partition(&self.topics.input, *partition);
-            }
-        }
-        self.consumer
-            .incremental_unassign(&list)
-            .map_err(|e| Fatal::unreachable("giving partitions back").because(e))?;
-        info!(partitions = ?partitions, held = self.held.len(), "revoked");
-        self.changes.push(Change::Revoked {
-            held: self.held.len(),
-        });
-        Ok(())
-    }
-
-    /// Stops fetching a partition that cannot be scored.
-    fn refuse(&mut self, partition: i32, refusal: Refusal) -> Result<()> {
-        warn!(partition, %refusal, "partition refused");
-        self.unassign(&[partition])?;
-        self.changes.push(Change::Refused { partition, refusal });
-        Ok(())
-    }
-
-    /// Where scoring of each partition begins, by its committed offset and its twins.
-    fn starts(&self, partitions: &[i32]) -> Result<Vec<(i32, Result<Start, Refusal>)>> {
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut list = TopicPartitionList::new();
-        for partition in partitions {
-            list.add_partition(&self.topics.input, *partition);
-        }
-        let committed = persist(self.patience, "asking for committed offsets", || {
-            self.consumer.committed_offsets(list.clone(), CALL_TIMEOUT)
-        })?;
-        let twins = self
-            .topics
-            .twins
-            .iter()
-            .map(|topic| Ok((topic, self.partition_count(topic)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let start = |partition: i32| {
-            if let Some((topic, count)) = twins.iter().find(|(_, count)| partition >= *count) {
-                return Err(Refusal::NoTwin {
-                    topic: (*topic).clone(),
-                    partitions: *count,
-                });
-            }
-            let element = committed.find_partition(&self.topics.input, partition);
-            let element = element.ok_or(Refusal::NoCommit)?;
-            let offset = match element.offset() {
-                At::Offset(offset) => Some(NextOffset(offset)),
-                _ => None,
-            };
-            bookmark::judge(offset, element.metadata(), &self.topic_id)
-        };
-        Ok(partitions
-            .iter()
-            .map(|&partition| (partition, start(partition)))
-            .collect())
-    }
-
-    fn partition_count(&self, topic: &str) -> Result<i32> {
-        let metadata = persist(self.patience, "asking for a topic's partitions", || {
-            self.consumer.fetch_metadata(Some(topic), CALL_TIMEOUT)
-        })?;
-        let count = metadata
-            .topics()
-            .first()
-            .map_or(0, |topic| topic.partitions().len());
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
-    }
-
     fn seek(&mut self, targets: &[(i32, NextOffset)]) -> Result<()> {
+        let deadline = Instant::now() + self.patience.total;
         for &(partition, target) in targets {
-            let mut tries = 0;
             while let Err(error) = self.consumer.seek(
                 &self.topics.input,
                 partition,
                 At::Offset(target.0),
                 CALL_TIMEOUT,
             ) {
-                tries += 1;
-                if tries == SEEKS_MAX {
+                if Instant::now() >= deadline {
                     let what = format!("seeking partition {partition} to {target}");
                     return Err(Fatal::unreachable(what).because(error));
                 }
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(SEEK_PAUSE);
             }
             if let Some(held) = self.held.get_mut(&partition) {
                 held.track.on_seek(target);
@@ -504,69 +417,12 @@ impl<'c> Source<'c> {
             _ => Err(Fatal::unreachable("reading the input topic").because(error.clone())),
         }
     }
+}
 
-    /// Whether the input is still the topic that it was. One that was deleted and created again has other
-    /// records under the same offsets, so everything that is held of it is refused.
-    fn check_topic(&mut self) -> Result<bool> {
-        self.checked = Instant::now();
-        let (ids, topic) = (self.topics.ids, self.topics.input.clone());
-        let mut waits = self.patience.waits();
-        let is = loop {
-            match ids.of(self.consumer.client(), &topic, CALL_TIMEOUT) {
-                Ok(id) => break id,
-                Err(fatal) => match waits.next() {
-                    Some(wait) => std::thread::sleep(wait),
-                    None => return Err(fatal),
-                },
-            }
-        };
-        if is == self.topic_id {
-            return Ok(true);
-        }
-        let was = std::mem::replace(&mut self.topic_id, is.clone());
-        for partition in self.held.keys().copied().collect::<Vec<_>>() {
-            let refusal = Refusal::OtherTopic {
-                was: was.clone(),
-                is: is.clone(),
-            };
-            self.refuse(partition, refusal)?;
-        }
-        Ok(false)
-    }
-
-    /// Some partition's offset is not in its log. The error does not say which.
-    fn refuse_out_of_range(&mut self) -> Result<()> {
-        if !self.check_topic()? {
-            return Ok(());
-        }
-        let before = self.held.len();
-        for (partition, _) in self.held() {
-            let (low, high) = persist(self.patience, "asking for the log's range", || {
-                self.consumer
-                    .fetch_watermarks(&self.topics.input, partition, CALL_TIMEOUT)
-            })?;
-            let expected = self.held[&partition].track.expected();
-            if expected.0 < low || expected.0 > high {
-                self.refuse(
-                    partition,
-                    Refusal::OutOfRange {
-                        expected,
-                        low,
-                        high,
-                    },
-                )?;
-            }
-        }
-        if self.held.len() < before {
-            return Ok(());
-        }
-        // The client has stopped fetching some partition whose log has grown past the offset since.
-        Err(Fatal::integrity(format!(
-            "the log of `{}` ended before an offset that was read already, and has grown since: it was \
-             cut, as by an unclean leader election; find out what was lost before you start again",
-            self.topics.input
-        )))
-    }
+/// The time that the broker keeps beside a record, µs since the epoch.
+#[must_use]
+pub fn broker_time(message: &BorrowedMessage<'_>) -> Option<i64> {
+    message.timestamp().to_millis().map(|millis| millis * 1000)
 }
 
 impl Held {
@@ -579,6 +435,7 @@ impl Held {
             committed,
             head: start.head,
             accepted: start.accepted,
+            newest: None,
         }
     }
 

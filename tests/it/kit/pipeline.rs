@@ -149,8 +149,13 @@ request_timeout = "3s"
 
     /// Creates the topics and commits first offsets.
     pub fn create_topics(&self, start: &str) {
+        self.create_topics_with(start, PARTITIONS);
+    }
+
+    /// As [`Pipeline::create_topics`], with another number of partitions.
+    pub fn create_topics_with(&self, start: &str, partitions: i32) {
         let replicas = self.kafka.size().min(3).to_string();
-        let partitions = PARTITIONS.to_string();
+        let partitions = partitions.to_string();
         let (code, said) = self.command(&[
             "topics",
             "create",

@@ -1,0 +1,255 @@
+//! What a lane and the archiver do, without Kafka: events in, segments of Parquet out.
+//!
+//! `stages` and `pipeline` measure with it. The order of the calls is that of `lane.rs`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::Array as _;
+use probity::archive::archiver::Archiver;
+use probity::archive::{self, Nobody, Origin, Record};
+use probity::batch::{self, Batch, Lineage};
+use probity::config::Config;
+use probity::evidence::{Context, Message, Range, Writer};
+use probity::generate::{Generator, Profile, Settings};
+use probity::laps::{Laps, Step};
+use probity::publish::records::{self, Stamp};
+use probity::record::{Digest, NextOffset, Offset, Position};
+use probity::setup::Setup;
+use probity::stages::{Decided, Stages};
+use probity::topics::Identity;
+
+const TIME: i64 = 1_767_225_600_000_000;
+const VALUE_BYTES_MAX: usize = 2 << 20;
+
+/// Payments as bytes, more than a cache holds, so that neither it nor the branch predictor learns them.
+pub struct Events(Vec<Vec<u8>>);
+
+impl Events {
+    #[must_use]
+    pub fn new(profile: Profile) -> Events {
+        let settings = Settings {
+            profile,
+            ..Settings::for_cards(50_000)
+        };
+        let json = |payment: probity::generate::Payment| {
+            let mut bytes = Vec::new();
+            payment.write_json(&mut bytes);
+            bytes
+        };
+        // The first payments of a card know nothing of it yet.
+        let payments = Generator::new(settings).skip(200_000).take(1 << 16);
+        Events(payments.map(json).collect())
+    }
+
+    #[must_use]
+    pub fn mean_bytes(&self) -> usize {
+        self.0.iter().map(Vec::len).sum::<usize>() / self.0.len()
+    }
+
+    /// `rows` events from a place that moves on with every turn.
+    fn batch(&self, turn: usize, rows: usize) -> impl ExactSizeIterator<Item = Option<&[u8]>> {
+        let start = turn * rows;
+        (start..start + rows).map(|index| Some(self.0[index % self.0.len()].as_slice()))
+    }
+}
+
+/// Time of each part of the work, summed.
+#[derive(Clone, Default)]
+pub struct Times {
+    pub steps: [Duration; Step::ALL.len()],
+    pub scores: Duration,
+    pub evidence: Duration,
+    pub archive: Duration,
+    pub evidence_bytes: usize,
+}
+
+/// A lane and an archiver without their clients.
+pub struct Line {
+    stages: Stages,
+    stamp: Stamp,
+    writer: Writer,
+    archiver: Archiver,
+    heads: Vec<Digest>,
+    offsets: Vec<i64>,
+    positions: Vec<i64>,
+    _folder: tempfile::TempDir,
+}
+
+impl Line {
+    /// The configuration as it is shipped, with so many partitions.
+    #[must_use]
+    pub fn new(partitions: usize) -> Line {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let file = root.join("config/probity.toml");
+        let config = Config::load(Some(&file), &[], &probity::config::environment())
+            .expect("the shipped configuration is right");
+        let setup =
+            Setup::load(&config).unwrap_or_else(|fatal| panic!("{fatal}: use `make bench`"));
+        let stages = setup.stages().expect("loaded above");
+        let identity = Identity {
+            cluster_id: "bench".to_owned(),
+            input_topic_id: "input".to_owned(),
+            evidence_topic_id: "evidence".to_owned(),
+        };
+        let facts = setup.facts(&config, &identity);
+        let model = (
+            &*facts.model_name,
+            &*facts.model_version,
+            &*facts.model_sha256,
+        );
+        let stamp = Stamp::new("payments", "input", model, &facts.policy_version);
+        let columns = stages
+            .evidence_columns(&setup.schema)
+            .expect("loaded above");
+        let writer = Writer::new(Arc::new(Context::new(&columns, facts)));
+        let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+        let store = Arc::new(archive::Local::open(folder.path()).expect("it is empty"));
+        let origin = Origin {
+            cluster_id: "bench".to_owned(),
+            evidence_topic: "payments.evidence".to_owned(),
+            evidence_topic_id: "evidence".to_owned(),
+        };
+        let settings = archive::Settings::default();
+        let mut archiver = Archiver::open(
+            store,
+            origin,
+            "bench".to_owned(),
+            settings,
+            Arc::new(Nobody),
+        )
+        .expect("the archive is new");
+        for partition in 0..partitions {
+            archiver
+                .assign(partition as i32)
+                .expect("the archive is new");
+        }
+        Line {
+            stages,
+            stamp,
+            writer,
+            archiver,
+            heads: vec![Digest::ZERO; partitions],
+            offsets: vec![0; partitions],
+            positions: vec![0; partitions],
+            _folder: folder,
+        }
+    }
+
+    /// One round of `rows` events, spread evenly over the partitions.
+    pub fn round(&mut self, events: &Events, turn: usize, rows: usize, times: &mut Times) {
+        let lineage = self.lineage(rows);
+        let mut laps = Laps::start();
+        let batch = self
+            .stages
+            .run(lineage, events.batch(turn, rows), &mut laps)
+            .expect("the model runs");
+        for (step, time) in laps.iter() {
+            times.steps[step as usize] += time;
+        }
+        let start = Instant::now();
+        std::hint::black_box(self.scores(&batch));
+        let scored = Instant::now();
+        let messages = self.evidence(&batch);
+        let written = Instant::now();
+        for (partition, message) in &messages {
+            times.evidence_bytes += message.value.len();
+            self.archive(*partition, message);
+        }
+        times.scores += scored - start;
+        times.evidence += written - scored;
+        times.archive += written.elapsed();
+    }
+
+    /// Writes what the archiver still holds.
+    pub fn seal(&mut self, times: &mut Times) {
+        let start = Instant::now();
+        self.archiver.seal_all().expect("the folder takes it");
+        times.archive += start.elapsed();
+    }
+
+    fn lineage(&self, rows: usize) -> Lineage {
+        let partitions = self.offsets.len();
+        let mut lineage = Lineage::default();
+        for (partition, first) in self.offsets.iter().enumerate() {
+            let count = (rows + partition) / partitions;
+            let origins = (*first..).take(count).map(|offset| batch::Origin::Record {
+                offset: Offset(offset),
+                broker_time: Some(TIME),
+            });
+            if count > 0 {
+                lineage.push_part(partition as i32, origins);
+            }
+        }
+        lineage
+    }
+
+    fn scores(&self, batch: &Batch<Decided>) -> Vec<u8> {
+        let ids = self.stages.event_ids(batch.payload());
+        let times = self.stages.event_times(batch.payload());
+        let mut bytes = Vec::with_capacity(batch.lineage().rows() * 512);
+        for part in batch.lineage().parts() {
+            for row in part.rows.clone() {
+                let verdict = self
+                    .stages
+                    .verdict(batch, row)
+                    .expect("every payment is sound");
+                let scored = records::Scored {
+                    partition: part.partition,
+                    offset: batch.lineage().origins()[row].first(),
+                    event_id: ids.is_valid(row).then(|| ids.value(row)),
+                    event_time: times.is_valid(row).then(|| times.value(row)),
+                    score_time: TIME,
+                    score: verdict.score,
+                    margin: verdict.margin,
+                    decision: verdict.decision,
+                };
+                records::write_scored(&mut bytes, &self.stamp, &scored);
+            }
+        }
+        bytes
+    }
+
+    fn evidence(&mut self, batch: &Batch<Decided>) -> Vec<(i32, Message)> {
+        let lineage = batch.lineage();
+        let schema = self.writer.context().schema().clone();
+        let rows = self
+            .stages
+            .evidence(batch, &schema, &vec![false; lineage.rows()]);
+        let mut messages = Vec::new();
+        for part in lineage.parts() {
+            let place = part.partition as usize;
+            let first = self.offsets[place];
+            let next = first + part.rows.len() as i64;
+            let range = Range {
+                first: Offset(first),
+                next: NextOffset(next),
+                ingest_time: TIME,
+                score_time: TIME,
+                prev: self.heads[place],
+                brings_context: first == 0,
+            };
+            let slice = rows.slice(part.rows.start, part.rows.len());
+            let (written, head) = self
+                .writer
+                .write(&slice, range, VALUE_BYTES_MAX)
+                .expect("a payment fits a message");
+            self.heads[place] = head;
+            self.offsets[place] = next;
+            messages.extend(written.into_iter().map(|message| (part.partition, message)));
+        }
+        messages
+    }
+
+    fn archive(&mut self, partition: i32, message: &Message) {
+        let position = &mut self.positions[partition as usize];
+        let header = message.header.to_bytes();
+        let record = Record {
+            position: Position(*position),
+            header: Some(&header),
+            value: &message.value,
+        };
+        *position += 1;
+        self.archiver.message(partition, record).expect("it joins");
+    }
+}

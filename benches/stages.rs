@@ -1,0 +1,73 @@
+//! What each stage costs, in nanoseconds per event, for batches of several sizes.
+//!
+//! `make bench`, or `cargo bench --bench stages` with `ORT_DYLIB_PATH` set. The best of several rounds;
+//! one thread, the shipped configuration, the reference model.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Events, Line, Times};
+use probity::generate::Profile;
+use probity::laps::Step;
+
+const BATCHES: [usize; 4] = [1, 16, 256, 4096];
+const ROUNDS: usize = 10;
+const EVENTS_PER_ROUND: usize = 1 << 15;
+
+fn main() {
+    for profile in [Profile::Compact, Profile::Full] {
+        let events = Events::new(profile);
+        println!(
+            "{profile:?}: {} bytes of JSON; ns per event for batches of",
+            events.mean_bytes()
+        );
+        print!("{:>12}", "");
+        BATCHES.iter().for_each(|rows| print!("{rows:>9}"));
+        println!();
+        let columns: Vec<Vec<(&str, f64)>> =
+            BATCHES.iter().map(|rows| measure(&events, *rows)).collect();
+        for (line, (name, _)) in columns[0].iter().enumerate() {
+            print!("{name:>12}");
+            columns
+                .iter()
+                .for_each(|column| print!("{:>9.0}", column[line].1));
+            println!();
+        }
+    }
+}
+
+/// The best time of each stage.
+fn measure(events: &Events, rows: usize) -> Vec<(&'static str, f64)> {
+    let mut line = Line::new(1);
+    let turns = (EVENTS_PER_ROUND / rows).min(4096);
+    let mut best: Vec<(&str, f64)> = Vec::new();
+    for round in 0..ROUNDS {
+        let mut times = Times::default();
+        for turn in 0..turns {
+            line.round(events, round * turns + turn, rows, &mut times);
+        }
+        line.seal(&mut times);
+        let per_event = |time: Duration| time.as_secs_f64() * 1e9 / (turns * rows) as f64;
+        let step = |step: Step| (step.as_str(), per_event(times.steps[step as usize]));
+        let mut found: Vec<(&str, f64)> = [Step::Decode, Step::Features, Step::Infer, Step::Decide]
+            .map(step)
+            .into();
+        found.push(("scores", per_event(times.scores)));
+        found.push(("evidence", per_event(times.evidence)));
+        found.push(("archive", per_event(times.archive)));
+        let bytes = times.evidence_bytes as f64 / (turns * rows) as f64;
+        if best.is_empty() {
+            best = found;
+            best.push(("sum", 0.0));
+            best.push(("IPC bytes", bytes));
+        } else {
+            best.iter_mut()
+                .zip(found)
+                .for_each(|(best, found)| best.1 = best.1.min(found.1));
+        }
+    }
+    let sum = best[..7].iter().map(|(_, time)| time).sum();
+    best[7].1 = sum;
+    best
+}

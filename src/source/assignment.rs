@@ -1,0 +1,227 @@
+//! Which partitions are held, and which are refused: what rebalances, operators and re-created topics
+//! do to the assignment.
+
+use std::time::Instant;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::{Offset as At, TopicPartitionList};
+use tracing::{info, warn};
+
+use super::bookmark::{self, Refusal, Start};
+use super::client::{Rebalance, persist};
+use super::{CALL_TIMEOUT, Change, Held, Source};
+use crate::error::{Exit, Fatal, Result};
+use crate::record::NextOffset;
+
+impl Source<'_> {
+    /// Asks what nobody tells: whether the input is still the same topic, and whether the twins of
+    /// partitions that wait for them are there now. Returns whether something changed.
+    pub(super) fn look_again(&mut self) -> Result<bool> {
+        if !self.check_topic()? {
+            return Ok(true);
+        }
+        let waiting: Vec<i32> = self.without_twin.iter().copied().collect();
+        let counts = self.twins()?;
+        let ready: Vec<i32> = waiting
+            .into_iter()
+            .filter(|partition| counts.iter().all(|(_, count)| partition < count))
+            .collect();
+        if ready.is_empty() {
+            return Ok(false);
+        }
+        self.assign(&ready)?;
+        Ok(true)
+    }
+
+    /// Acts on what the callback noted. Returns whether there was something.
+    pub(super) fn serve(&mut self) -> Result<bool> {
+        let rebalances = self.consumer.context().take_rebalances();
+        for rebalance in &rebalances {
+            match rebalance {
+                Rebalance::Assigned(partitions) => self.assign(partitions)?,
+                Rebalance::Revoked(partitions) => self.unassign(partitions)?,
+            }
+        }
+        self.consumer.context().is_answered();
+        Ok(!rebalances.is_empty())
+    }
+
+    fn assign(&mut self, partitions: &[i32]) -> Result<()> {
+        self.check_topic()?;
+        let mut list = TopicPartitionList::new();
+        for (partition, start) in self.starts(partitions)? {
+            match start {
+                Ok(start) => {
+                    list.add_partition_offset(
+                        &self.topics.input,
+                        partition,
+                        At::Offset(start.next.0),
+                    )
+                    .map_err(|e| Fatal::new(Exit::Bug, "placing a partition").because(e))?;
+                    self.held.insert(partition, Held::new(start));
+                    self.without_twin.remove(&partition);
+                    self.changes.push(Change::Cleared { partition });
+                }
+                Err(refusal) => {
+                    warn!(partition, %refusal, "partition refused");
+                    if matches!(refusal, Refusal::NoTwin { .. }) {
+                        self.without_twin.insert(partition);
+                    }
+                    self.changes.push(Change::Refused { partition, refusal });
+                }
+            }
+        }
+        // Also when the list is empty: the group waits for the answer.
+        self.consumer
+            .incremental_assign(&list)
+            .map_err(|e| Fatal::unreachable("taking over partitions").because(e))?;
+        info!(partitions = ?partitions, held = self.held.len(), "assigned");
+        self.changes.push(Change::Assigned {
+            held: self.held.len(),
+        });
+        Ok(())
+    }
+
+    fn unassign(&mut self, partitions: &[i32]) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            self.without_twin.remove(partition);
+            self.changes.push(Change::Cleared {
+                partition: *partition,
+            });
+            if self.held.remove(partition).is_some() {
+                list.add_partition(&self.topics.input, *partition);
+            }
+        }
+        self.consumer
+            .incremental_unassign(&list)
+            .map_err(|e| Fatal::unreachable("giving partitions back").because(e))?;
+        info!(partitions = ?partitions, held = self.held.len(), "revoked");
+        self.changes.push(Change::Revoked {
+            held: self.held.len(),
+        });
+        Ok(())
+    }
+
+    /// Stops fetching a partition that cannot be scored.
+    pub(super) fn refuse(&mut self, partition: i32, refusal: Refusal) -> Result<()> {
+        warn!(partition, %refusal, "partition refused");
+        self.unassign(&[partition])?;
+        self.changes.push(Change::Refused { partition, refusal });
+        Ok(())
+    }
+
+    /// Where scoring of each partition begins, by its committed offset and its twins.
+    pub(super) fn starts(&self, partitions: &[i32]) -> Result<Vec<(i32, Result<Start, Refusal>)>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(&self.topics.input, *partition);
+        }
+        let committed = persist(self.patience, "asking for committed offsets", || {
+            self.consumer.committed_offsets(list.clone(), CALL_TIMEOUT)
+        })?;
+        let twins = self.twins()?;
+        let start = |partition: i32| {
+            if let Some((topic, count)) = twins.iter().find(|(_, count)| partition >= *count) {
+                return Err(Refusal::NoTwin {
+                    topic: topic.clone(),
+                    partitions: *count,
+                });
+            }
+            let element = committed.find_partition(&self.topics.input, partition);
+            let element = element.ok_or(Refusal::NoCommit)?;
+            let offset = match element.offset() {
+                At::Offset(offset) => Some(NextOffset(offset)),
+                _ => None,
+            };
+            bookmark::judge(offset, element.metadata(), &self.topic_id)
+        };
+        Ok(partitions
+            .iter()
+            .map(|&partition| (partition, start(partition)))
+            .collect())
+    }
+
+    /// The topics that must have a partition for each of the input's, and how many they have.
+    fn twins(&self) -> Result<Vec<(String, i32)>> {
+        let counted = |topic: &String| Ok((topic.clone(), self.partition_count(topic)?));
+        self.topics.twins.iter().map(counted).collect()
+    }
+
+    fn partition_count(&self, topic: &str) -> Result<i32> {
+        let metadata = persist(self.patience, "asking for a topic's partitions", || {
+            self.consumer.fetch_metadata(Some(topic), CALL_TIMEOUT)
+        })?;
+        let count = metadata
+            .topics()
+            .first()
+            .map_or(0, |topic| topic.partitions().len());
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    /// Whether the input is still the topic that it was. One that was deleted and created again has other
+    /// records under the same offsets, so everything that is held of it is refused.
+    pub(super) fn check_topic(&mut self) -> Result<bool> {
+        self.checked = Instant::now();
+        let (ids, topic) = (self.topics.ids, self.topics.input.clone());
+        let mut waits = self.patience.waits();
+        let is = loop {
+            match ids.of(self.consumer.client(), &topic, CALL_TIMEOUT) {
+                Ok(id) => break id,
+                Err(fatal) => match waits.next() {
+                    Some(wait) => std::thread::sleep(wait),
+                    None => return Err(fatal),
+                },
+            }
+        };
+        if is == self.topic_id {
+            return Ok(true);
+        }
+        let was = std::mem::replace(&mut self.topic_id, is.clone());
+        for partition in self.held.keys().copied().collect::<Vec<_>>() {
+            let refusal = Refusal::OtherTopic {
+                was: was.clone(),
+                is: is.clone(),
+            };
+            self.refuse(partition, refusal)?;
+        }
+        Ok(false)
+    }
+
+    /// Some partition's offset is not in its log. The error does not say which.
+    pub(super) fn refuse_out_of_range(&mut self) -> Result<()> {
+        if !self.check_topic()? {
+            return Ok(());
+        }
+        let before = self.held.len();
+        for (partition, _) in self.held() {
+            let (low, high) = persist(self.patience, "asking for the log's range", || {
+                self.consumer
+                    .fetch_watermarks(&self.topics.input, partition, CALL_TIMEOUT)
+            })?;
+            let expected = self.held[&partition].track.expected();
+            if expected.0 < low || expected.0 > high {
+                self.refuse(
+                    partition,
+                    Refusal::OutOfRange {
+                        expected,
+                        low,
+                        high,
+                    },
+                )?;
+            }
+        }
+        if self.held.len() < before {
+            return Ok(());
+        }
+        // The client has stopped fetching some partition whose log has grown past the offset since.
+        Err(Fatal::integrity(format!(
+            "the log of `{}` ended before an offset that was read already, and has grown since: it was \
+             cut, as by an unclean leader election; find out what was lost before you start again",
+            self.topics.input
+        )))
+    }
+}
