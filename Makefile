@@ -31,6 +31,19 @@ check: ## What needs no Kafka: format, lints, unit tests.
 	@deploy/setup/system.sh build
 	@tests/run.sh check
 
+.PHONY: soak
+soak: ## 200 random kills on real Kafka; writes tests/SOAK.md. Options: make soak KILLS=500 SEED=7
+	@deploy/setup/system.sh build
+	@KILLS="$(KILLS)" SEED="$(SEED)" tests/run.sh soak
+
+.PHONY: bench
+bench: ## What an event costs: in stages, in process, and end to end on real Kafka. Takes minutes.
+	@deploy/setup/system.sh test
+	@ORT_DYLIB_PATH="$$(deploy/setup/onnxruntime.sh)" && KAFKA_LIBS="$$(deploy/setup/kafka.sh)" && \
+		PROBITY_PYTHON="$$(deploy/setup/python.sh tests/python/requirements.lock)" && \
+		export ORT_DYLIB_PATH KAFKA_LIBS PROBITY_PYTHON && \
+		cargo bench --locked
+
 .PHONY: oracles
 oracles: ## Makes the model fixtures again with Python's libraries, and compares them with the committed ones.
 	@deploy/setup/system.sh build

@@ -88,7 +88,6 @@ fn random_kills_of_two_processes_that_share_a_group() {
     let Some(kafka) = kit::kafka() else { return };
     let seed = number("PROBITY_KILL_SEED", 1);
     let kills = number("PROBITY_KILLS", 20);
-    println!("seed {seed}, {kills} kills");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let pipeline = Pipeline::create(kafka, "random-kills", "");
     let names = ["a", "b"];
@@ -101,7 +100,11 @@ fn random_kills_of_two_processes_that_share_a_group() {
         processes[victim].kill();
         processes[victim] = pipeline.run(names[victim], &[], &[]);
     }
-    pipeline.assert_books_agree(true);
+    let (agree, report) = pipeline.books(true);
+    assert!(agree, "seed {seed}, {kills} kills:\n{report}");
+    if let Some(file) = std::env::var_os("PROBITY_SOAK_REPORT") {
+        std::fs::write(file, report).unwrap();
+    }
     for process in &mut processes {
         process.signal(Signal::Terminate);
         assert_eq!(process.wait(), 0, "{}", process.lines().join("\n"));
