@@ -79,17 +79,36 @@ pub enum Created {
 
 /// The store could not answer.
 #[derive(Debug)]
-pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
+pub struct StoreError {
+    cause: Box<dyn std::error::Error + Send + Sync>,
+    fix: Option<&'static str>,
+}
+
+impl StoreError {
+    pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+        StoreError {
+            cause: cause.into(),
+            fix: None,
+        }
+    }
+
+    /// Says what an operator must mend, where time alone is not likely to.
+    #[must_use]
+    pub fn needs(mut self, fix: &'static str) -> StoreError {
+        self.fix = Some(fix);
+        self
+    }
+}
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.cause.fmt(f)
     }
 }
 
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
+        self.cause.source()
     }
 }
 
@@ -166,9 +185,12 @@ pub fn ensure(store: &dyn Store, path: &str, bytes: &Bytes) -> Result<Ensured> {
 
 fn out_of_patience(store: &dyn Store, verb: &str, path: &str, error: Option<StoreError>) -> Fatal {
     let place = store.place();
+    let fix = error
+        .as_ref()
+        .and_then(|error| error.fix)
+        .unwrap_or("see that it can be reached, has room, and lets this process read and create");
     let fatal = Fatal::unreachable(format!(
-        "cannot {verb} `{path}` in the archive at {place}; see that it can be reached, has room, and \
-         lets this process read and create"
+        "cannot {verb} `{path}` in the archive at {place}; {fix}"
     ));
     match error {
         Some(error) => fatal.because(error),
@@ -180,17 +202,25 @@ fn out_of_patience(store: &dyn Store, verb: &str, path: &str, error: Option<Stor
 /// bytes, must be refused and change nothing.
 ///
 /// # Errors
-/// When the store does not keep that promise, or does not answer.
+/// When the store does not keep that promise, or does not answer. What an operator must mend is said at
+/// once: at a start there is nothing yet that patience could save.
 pub fn probe(store: &dyn Store) -> Result<()> {
     let first = Bytes::from_static(b"what was created stays\n");
     let second = Bytes::from_static(b"what was created was overwritten\n");
     let broken = |what: &str| {
         Fatal::integrity(format!(
-            "the store at {} {what}; the archive needs one that refuses to create an object twice \
-             (on s3: conditional put with If-None-Match)",
-            store.place()
+            "the store at {} {what}: it cannot keep an archive, since two archivers could replace each \
+             other's entries. use a store that refuses to create an object twice (on s3: conditional \
+             put with If-None-Match), then remove `{}`",
+            store.place(),
+            layout::PROBE
         ))
     };
+    if let Err(error) = store.create(layout::PROBE, &first)
+        && error.fix.is_some()
+    {
+        return Err(out_of_patience(store, "create", layout::PROBE, Some(error)));
+    }
     if ensure(store, layout::PROBE, &first)? != Ensured::Same {
         return Err(broken("holds another object where the probe's should be"));
     }

@@ -73,7 +73,7 @@ fn killed_between_entry_and_file() {
 
 #[test]
 fn killed_between_link_and_unlink() {
-    survives("store.between-link-and-unlink", 9);
+    survives("store.between-link-and-unlink", 14);
 }
 
 #[test]

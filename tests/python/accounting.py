@@ -1,7 +1,10 @@
 """Says whether a pipeline's books agree: every event once, every score with its evidence.
 
     python accounting.py --bootstrap HOST:PORT --group GROUP --input T --scored T --evidence T --dlq T
-        [--archive FOLDER] [--wait SECONDS]
+        [--archive FOLDER [--bucket s3://BUCKET/PREFIX]] [--wait SECONDS]
+
+With --bucket the archive is copied from there into the folder, which is judged. boto3's environment variables
+say where the bucket is.
 
 Prints a report as JSON. Exit code 0: all agrees; 1: something does not; 3: something cannot be read.
 """
@@ -15,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from books import read_archive, read_kafka
 from books.judge import Findings, judge
+from books.mirror import mirror
 from books.model import GAP, REJECTED, SCORED, Books
 from books.read_kafka import Unreadable
 
@@ -27,6 +31,7 @@ def arguments() -> argparse.Namespace:
     for name in ("bootstrap", "group", "input", "scored", "evidence", "dlq"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--archive", type=folder, help="a folder, or its file:// URL")
+    parser.add_argument("--bucket", help="the archive's s3:// URL")
     parser.add_argument(
         "--wait", type=float, default=0, help="seconds to wait until all that came in is processed and archived"
     )
@@ -78,11 +83,15 @@ def is_finished(asked: argparse.Namespace, reader: read_kafka.Consumer) -> bool:
         return False
     if asked.archive is None:
         return True
+    if asked.bucket is not None:
+        mirror(asked.bucket, asked.archive)
     tips = read_archive.tips(asked.archive, asked.evidence)
     return tips is not None and not read_kafka.has_records(reader, asked.evidence, tips)
 
 
 def read(asked: argparse.Namespace) -> Books:
+    if asked.bucket is not None:
+        mirror(asked.bucket, asked.archive)
     reader = read_kafka.consumer(asked.bootstrap, asked.group)
     try:
         letters = read_kafka.read_letters(reader, asked.dlq)

@@ -3,6 +3,7 @@
 //! Creates with `If-None-Match: *`. Retries nothing itself: what is repeated is decided, and bounded,
 //! above. Calls are blocking; the requests run on the runtime whose handle is given.
 
+use std::error::Error as _;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -20,6 +21,19 @@ use crate::error::{Fatal, Result};
 
 /// How long one request may take, uploads of whole segments included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// S3's code for a bucket that is not there.
+const NO_BUCKET: &str = "NoSuchBucket";
+/// Where credentials are asked for when the environment has none: part of the address on an AWS machine.
+const INSTANCE_METADATA: &str = "/latest/api/token";
+
+const NO_BUCKET_FIX: &str = "create the bucket, or correct archive.url";
+const NO_CREDENTIALS_FIX: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment: \
+    there are no credentials, and this machine has no role that gives some";
+const DENIED_FIX: &str = "see that the credentials in the environment are those of this store, and that \
+    they allow s3:GetObject, s3:PutObject and s3:ListBucket (nothing is listed, but without it S3 does \
+    not say whether an object is there)";
+const NOT_IMPLEMENTED_FIX: &str = "use a store that has conditional put (If-None-Match)";
 
 /// A bucket, or a folder of one.
 #[derive(Debug)]
@@ -92,16 +106,69 @@ impl Bucket {
 
     fn path(&self, path: &str) -> Result<Path, StoreError> {
         let path = Path::parse(format!("{}{path}", self.prefix));
-        path.map_err(|error| StoreError(error.into()))
+        path.map_err(StoreError::new)
     }
 }
 
 fn present<T>(result: object_store::Result<T>) -> Result<Option<T>, StoreError> {
     match result {
         Ok(found) => Ok(Some(found)),
-        Err(Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(StoreError(error.into())),
+        // No bucket is not the same as no object.
+        Err(error)
+            if matches!(error, Error::NotFound { .. })
+                && element(&error.to_string(), "Code") != Some(NO_BUCKET) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(told(&error)),
     }
+}
+
+/// What went wrong in one line, with what to mend where that is known. Of the server's own document only
+/// code and message are told: it may repeat the key and what was signed.
+fn told(error: &Error) -> StoreError {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    let fix = fix(error, &text);
+    let document = text.find("<?xml").or_else(|| text.find("<Error"));
+    let text = match document {
+        Some(start) => {
+            let words = [element(&text, "Code"), element(&text, "Message")];
+            let words: Vec<&str> = words.into_iter().flatten().collect();
+            format!("{}{}", &text[..start], words.join(", "))
+        }
+        None => text,
+    };
+    let error = StoreError::new(text);
+    match fix {
+        Some(fix) => error.needs(fix),
+        None => error,
+    }
+}
+
+fn fix(error: &Error, text: &str) -> Option<&'static str> {
+    if text.contains(INSTANCE_METADATA) {
+        return Some(NO_CREDENTIALS_FIX);
+    }
+    match (error, element(text, "Code")) {
+        (_, Some(NO_BUCKET)) => Some(NO_BUCKET_FIX),
+        (_, Some("NotImplemented")) => Some(NOT_IMPLEMENTED_FIX),
+        (Error::PermissionDenied { .. } | Error::Unauthenticated { .. }, _) => Some(DENIED_FIX),
+        _ => None,
+    }
+}
+
+/// What stands in the first element of that name in the server's answer.
+fn element<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    rest.split_once("</").map(|(content, _)| content)
 }
 
 impl Store for Bucket {
@@ -132,7 +199,7 @@ impl Store for Bucket {
             Ok(_) => Ok(Created::New),
             // 412, and also 409: somebody else is creating it, and may fail.
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Created::Refused),
-            Err(error) => Err(StoreError(error.into())),
+            Err(error) => Err(told(&error)),
         }
     }
 

@@ -119,7 +119,7 @@ fn present<T>(result: io::Result<T>) -> Result<Option<T>, StoreError> {
 
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
-        StoreError(error.into())
+        StoreError::new(error)
     }
 }
 

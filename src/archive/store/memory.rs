@@ -29,7 +29,7 @@ pub struct Memory {
 }
 
 pub fn error(text: &'static str) -> StoreError {
-    StoreError(text.into())
+    StoreError::new(text)
 }
 
 /// Create-if-absent on a map, with a fault or without.

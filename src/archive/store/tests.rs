@@ -47,12 +47,12 @@ fn probe_finds_a_store_that_overwrites() {
     );
     let store = Memory::default();
     assert!(probe(&store).is_ok());
-    // The first create of the next probe is refused, as it should be; the second overwrites.
+    // The first creates of the next probe are refused, as they should be; the last overwrites.
     store
         .faults
         .lock()
         .unwrap()
-        .extend([Fault::Conflict, Fault::Overwrite]);
+        .extend([Fault::Conflict, Fault::Conflict, Fault::Overwrite]);
     assert_eq!(probe(&store).unwrap_err().exit, Exit::Integrity);
 }
 

@@ -3,6 +3,7 @@
 //! Waits for events, never for time: each wait has a deadline, and what happened instead is in the
 //! panic. Nothing that the kit starts outlives the test process, however that ends.
 
+pub mod bucket;
 pub mod client;
 pub mod cluster;
 pub mod guarded;
@@ -92,8 +93,11 @@ pub fn probity(
     variables: &[(&str, &str)],
 ) -> Guarded {
     let mut command = Command::new(env!("CARGO_BIN_EXE_probity"));
+    // Whoever runs the tests may have credentials of their own.
     command
         .args(arguments)
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
         .envs(variables.iter().copied())
         .current_dir(folder);
     Guarded::start(&command, &folder.join(name))

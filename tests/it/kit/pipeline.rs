@@ -6,6 +6,7 @@ use std::process::Command;
 
 use probity::generate::{Generator, Settings};
 
+use super::bucket::Bucket;
 use super::{Cluster, Guarded, Message, folder, probity};
 
 /// Partitions of every pipeline's topics, unless a test needs others.
@@ -21,6 +22,7 @@ pub struct Pipeline<'c> {
     pub name: String,
     pub folder: PathBuf,
     config: PathBuf,
+    bucket: Option<&'c Bucket>,
 }
 
 impl<'c> Pipeline<'c> {
@@ -28,6 +30,15 @@ impl<'c> Pipeline<'c> {
     /// earliest record. `more` is added to its configuration.
     pub fn create(kafka: &'c Cluster, name: &str, more: &str) -> Pipeline<'c> {
         let pipeline = Pipeline::prepare(kafka, name, more);
+        pipeline.create_topics("earliest");
+        pipeline
+    }
+
+    /// As `create`, with its archive in a bucket.
+    pub fn create_on(kafka: &'c Cluster, bucket: &'c Bucket, name: &str) -> Pipeline<'c> {
+        let mut pipeline = Pipeline::prepare(kafka, name, "");
+        pipeline.bucket = Some(bucket);
+        pipeline.configure("");
         pipeline.create_topics("earliest");
         pipeline
     }
@@ -41,6 +52,7 @@ impl<'c> Pipeline<'c> {
             name: name.to_owned(),
             folder,
             config,
+            bucket: None,
         };
         pipeline.configure(more);
         pipeline
@@ -63,8 +75,8 @@ package = "{root}/config/models/card-risk"
 [output]
 allow_single_replica = {single}
 [archive]
-url = "file://{archive}"
 segment_age_max = "1s"
+{place}
 [admin]
 listen = "127.0.0.1:0"
 [limits]
@@ -78,9 +90,21 @@ request_timeout = "3s"
             bootstrap = self.kafka.bootstrap(),
             root = root().display(),
             single = self.kafka.size() == 1,
-            archive = self.archive().display(),
+            place = self.place(),
         );
         fs::write(&self.config, text).unwrap();
+    }
+
+    /// Where the archive is, for the section `[archive]`.
+    fn place(&self) -> String {
+        match self.bucket {
+            None => format!("url = \"file://{}\"", self.archive().display()),
+            Some(bucket) => format!(
+                "url = \"{}\"\ns3.endpoint = \"{}\"\ns3.allow_http = true",
+                bucket.url(),
+                bucket.endpoint()
+            ),
+        }
     }
 
     /// Adds a line to the section `[input]` of the configuration.
@@ -134,6 +158,7 @@ request_timeout = "3s"
         }
     }
 
+    /// The archive's folder; of an archive in a bucket, the copy that the books were taken from.
     pub fn archive(&self) -> PathBuf {
         self.folder.join("archive")
     }
@@ -177,11 +202,14 @@ request_timeout = "3s"
         self.start(&format!("run-{instance}"), &all, variables)
     }
 
-    fn start(&self, name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Guarded {
+    /// Starts any command of the pipeline; `name` names its logs.
+    pub fn start(&self, name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Guarded {
         let config = self.config.to_str().unwrap();
         let mut all = vec!["--config", config];
         all.extend(arguments);
-        probity(&self.folder, name, &all, variables)
+        let bucket = self.bucket.iter().flat_map(|bucket| bucket.variables());
+        let variables: Vec<_> = bucket.chain(variables.iter().copied()).collect();
+        probity(&self.folder, name, &all, &variables)
     }
 
     /// Produces `count` payments of the generator, each card on a partition of its own.
@@ -214,6 +242,9 @@ request_timeout = "3s"
             .args(["--wait", "90"]);
         if archived {
             command.arg("--archive").arg(self.archive());
+            if let Some(bucket) = self.bucket {
+                bucket.let_read(&mut command);
+            }
         }
         let output = command.output().unwrap();
         let report = String::from_utf8_lossy(&output.stdout).into_owned()
