@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy
 import pyarrow.csv
 
-SOURCE = "https://www.kaggle.com/datasets/mlg-ulb/creditcardfraud"
-LICENCE = "Open Database License (ODbL) 1.0, contents under the Database Contents License (DbCL) 1.0"
+SOURCE = "Worldline and the machine learning group of ULB, https://www.kaggle.com/datasets/mlg-ulb/creditcardfraud"
+LICENCE = "Open Database License (ODbL) 1.0"
 CITATION = (
     "Andrea Dal Pozzolo, Olivier Caelen, Reid A. Johnson and Gianluca Bontempi: Calibrating Probability "
     "with Undersampling for Unbalanced Classification. IEEE Symposium on Computational Intelligence and "
