@@ -49,6 +49,11 @@ oracles: ## Makes the model fixtures again with Python's libraries, and compares
 	@deploy/setup/system.sh build
 	@python="$$(deploy/setup/python.sh tests/python/oracles.lock)" && "$$python" tests/models/make.py --check
 
+.PHONY: real-data
+real-data: ## Trains on real card transactions, sends the rest through Kafka, and reports. Options: make real-data ARGS="--runs 5"
+	@deploy/setup/system.sh test
+	@tests/real/run.sh $(ARGS)
+
 .PHONY: build
 build: ## Compiles the program, as the tests and the demo use it.
 	@deploy/setup/system.sh build
