@@ -1,7 +1,7 @@
 //! What each stage costs, in nanoseconds per event, for batches of several sizes.
 //!
-//! `make bench`, or `cargo bench --bench stages` with `ORT_DYLIB_PATH` set. The best of several rounds;
-//! one thread, the shipped configuration, the reference model.
+//! `make bench`, or `cargo bench --bench stages -- [compact|full] [ROWS…]` with `ORT_DYLIB_PATH` set. The
+//! best of several rounds; one thread, the shipped configuration, the reference model.
 
 mod common;
 
@@ -16,24 +16,37 @@ const ROUNDS: usize = 10;
 const EVENTS_PER_ROUND: usize = 1 << 15;
 
 fn main() {
-    for profile in [Profile::Compact, Profile::Full] {
-        let events = Events::new(profile);
-        println!(
-            "{profile:?}: {} bytes of JSON; ns per event for batches of",
-            events.mean_bytes()
-        );
-        print!("{:>12}", "");
-        BATCHES.iter().for_each(|rows| print!("{rows:>9}"));
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let numbers: Vec<usize> = asked.iter().filter_map(|word| word.parse().ok()).collect();
+    let batches = if numbers.is_empty() {
+        BATCHES.to_vec()
+    } else {
+        numbers
+    };
+    let is_asked = |name: &str| asked.iter().any(|word| word == name);
+    let both = is_asked("compact") == is_asked("full");
+    if both || is_asked("compact") {
+        table(&Events::new(Profile::Compact), &batches);
+    }
+    if both || is_asked("full") {
+        table(&Events::new(Profile::Full), &batches);
+    }
+}
+
+fn table(events: &Events, batches: &[usize]) {
+    let json = events.mean_bytes();
+    println!("{json} bytes of JSON; ns per event for batches of");
+    print!("{:>12}", "");
+    batches.iter().for_each(|rows| print!("{rows:>9}"));
+    println!();
+    let columns: Vec<Vec<(&str, f64)>> =
+        batches.iter().map(|rows| measure(events, *rows)).collect();
+    for (line, (name, _)) in columns[0].iter().enumerate() {
+        print!("{name:>12}");
+        columns
+            .iter()
+            .for_each(|column| print!("{:>9.0}", column[line].1));
         println!();
-        let columns: Vec<Vec<(&str, f64)>> =
-            BATCHES.iter().map(|rows| measure(&events, *rows)).collect();
-        for (line, (name, _)) in columns[0].iter().enumerate() {
-            print!("{name:>12}");
-            columns
-                .iter()
-                .for_each(|column| print!("{:>9.0}", column[line].1));
-            println!();
-        }
     }
 }
 

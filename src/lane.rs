@@ -82,6 +82,8 @@ struct Lane<'c> {
     poison: Option<(i32, Offset)>,
     /// Transactions that failed since the last one that did not.
     failures: usize,
+    /// When the last round ended.
+    ended: Instant,
     /// When it was last said how far behind the partitions are.
     stood: Instant,
 }
@@ -137,6 +139,7 @@ impl<'c> Lane<'c> {
             rows_max,
             poison: None,
             failures: 0,
+            ended: Instant::now(),
             stood: Instant::now(),
         })
     }
@@ -148,7 +151,7 @@ impl<'c> Lane<'c> {
             ..self.settings.limits
         };
         let mut laps = Laps::start();
-        let gathered = self.source.gather(&limits)?;
+        let gathered = self.source.gather(&limits, self.ended)?;
         self.heed_changes(observer)?;
         let Gather::Rows(parts) = gathered else {
             return Ok(());
@@ -179,6 +182,7 @@ impl<'c> Lane<'c> {
             end_time: now_micros(),
             laps: &laps,
         });
+        self.ended = Instant::now();
         Ok(())
     }
 

@@ -3,6 +3,11 @@
 //! The modules are listed in the order in which an event meets them; `ARCHITECTURE.md` walks one
 //! event through them and says where to change what.
 
+/// A batch is many small arrays, and a small batch little else: the system's allocator takes a quarter of
+/// its time (`benches/README.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 // The words, and what everybody reads.
 pub mod config;
 pub mod error;

@@ -81,7 +81,7 @@ pub fn bytes_on_disk(topic: &str) -> u64 {
     let runs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("it");
     let node = runs
         .join(std::process::id().to_string())
-        .join("kafka-shared/node-1");
+        .join("kafka-bench/node-1");
     let partitions = entries(&node.join("data")).filter(|folder| {
         let name = folder.file_name().and_then(OsStr::to_str).unwrap_or("");
         name.rsplit_once('-').is_some_and(|(of, _)| of == topic)

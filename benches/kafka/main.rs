@@ -19,12 +19,13 @@ mod process;
 use std::time::Instant;
 
 use kit::pipeline::Pipeline;
-use kit::{Cluster, Message, Signal};
+use kit::{Cluster, Jvm, Message, Signal};
 use probity::generate::{Generator, Profile, Settings};
 use process::Usage;
 
 const PARTITIONS: i32 = 12;
 const RUNS: usize = 5;
+const PACED_RUNS: usize = 3;
 const SATURATION_EVENTS: usize = 1_000_000;
 const PACED_PER_SECOND: usize = 2_000;
 const PACED_SECONDS: usize = 30;
@@ -32,7 +33,7 @@ const PACED_SECONDS: usize = 30;
 const BACKLOG_EVENTS: usize = 3_000_000;
 
 fn main() {
-    let Some(kafka) = kit::kafka() else {
+    let Some(kafka) = &kit::own_kafka_on("bench", 1, Jvm::Server) else {
         panic!("the environment is not that of `make bench`");
     };
     let asked: Vec<String> = std::env::args()
@@ -58,7 +59,7 @@ fn main() {
             "paced: {PACED_PER_SECOND} events a second for {PACED_SECONDS} s, {PARTITIONS} partitions, one lane"
         );
         let events = Events::new(Profile::Compact, PACED_PER_SECOND * PACED_SECONDS);
-        for run in 1..=RUNS.min(3) {
+        for run in 1..=PACED_RUNS {
             println!(
                 "    {}",
                 latency::paced(kafka, &format!("paced-{run}"), &events)

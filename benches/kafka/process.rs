@@ -19,25 +19,22 @@ pub struct Usage {
 
 impl Usage {
     pub fn of(pid: u32) -> Usage {
-        read(pid).expect("the process runs").0
+        read(pid).expect("the process runs")
     }
 
-    /// Waits until the process has ended. Its guard leaves the counters until the end is asked for.
+    /// Waits until the process has ended; what it used up to 10 ms before that is seen.
     pub fn until_end(process: &mut Guarded) -> Usage {
-        let mut peak_memory = 0;
-        loop {
-            let (usage, has_ended) = read(process.pid()).expect("its guard has not waited for it");
-            peak_memory = usage.peak_memory.max(peak_memory);
-            if has_ended {
-                assert_eq!(process.wait(), 0, "{}", process.lines().join("\n"));
-                return Usage {
-                    peak_memory,
-                    ..usage
-                };
-            }
+        let mut last = Usage::default();
+        while let Some(usage) = read(process.pid()) {
+            last = Usage {
+                peak_memory: usage.peak_memory.max(last.peak_memory),
+                ..usage
+            };
             // The end of somebody else's child comes without notice.
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(10));
         }
+        assert_eq!(process.wait(), 0, "{}", process.lines().join("\n"));
+        last
     }
 
     pub fn cpu(&self) -> f64 {
@@ -45,8 +42,8 @@ impl Usage {
     }
 }
 
-/// The usage, and whether the process has ended.
-fn read(pid: u32) -> Option<(Usage, bool)> {
+/// None once the process has ended.
+fn read(pid: u32) -> Option<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     // What follows the name, which stands in parentheses: the state is field 3, utime 14, stime 15.
@@ -59,10 +56,10 @@ fn read(pid: u32) -> Option<(Usage, bool)> {
     };
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kibibytes = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    let usage = Usage {
+    let has_ended = fields[0] == "Z";
+    (!has_ended).then_some(Usage {
         user: seconds(11)?,
         system: seconds(12)?,
         peak_memory: kibibytes.unwrap_or(0) * 1024,
-    };
-    Some((usage, fields[0] == "Z"))
+    })
 }

@@ -10,7 +10,7 @@ mod local;
 pub(super) mod memory;
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -63,8 +63,11 @@ pub trait Store: Send + Sync {
     }
 }
 
-/// Milliseconds before the second, third … try: half a minute in all, far below the five minutes after
-/// which Kafka takes partitions away from a consumer that does not poll.
+/// After this no other try begins, however long the requests took. With one more request it is far below
+/// the five minutes after which Kafka takes partitions away from a consumer that does not poll.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Milliseconds before the second, third … try: half a minute in all.
 const WAITS: [u64; 9] = [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800];
 
 /// The answer to [`Store::create`].
@@ -144,17 +147,36 @@ fn patiently<T>(
     path: &str,
     mut attempt: impl FnMut() -> Result<T, StoreError>,
 ) -> Result<T> {
-    let mut failures = 0;
+    let mut tries = Tries::start();
     loop {
         match attempt() {
             Ok(answer) => return Ok(answer),
-            Err(error) => {
-                failures += 1;
-                if !store.wait(failures) {
-                    return Err(out_of_patience(store, verb, path, Some(error)));
-                }
+            Err(error) if !tries.again(store) => {
+                return Err(out_of_patience(store, verb, path, Some(error)));
             }
+            Err(_) => {}
         }
+    }
+}
+
+/// How often and how long something was tried.
+struct Tries {
+    started: Instant,
+    failures: u32,
+}
+
+impl Tries {
+    fn start() -> Tries {
+        Tries {
+            started: Instant::now(),
+            failures: 0,
+        }
+    }
+
+    /// Waits for the next try. False: that was the last one.
+    fn again(&mut self, store: &dyn Store) -> bool {
+        self.failures += 1;
+        self.started.elapsed() < PATIENCE && store.wait(self.failures)
     }
 }
 
@@ -164,21 +186,21 @@ fn patiently<T>(
 /// # Errors
 /// When the store does not answer in time. The object may then be there, or appear later.
 pub fn ensure(store: &dyn Store, path: &str, bytes: &Bytes) -> Result<Ensured> {
-    let mut failures = 0;
+    let mut tries = Tries::start();
     loop {
         let unknown = match store.create(path, bytes) {
             Ok(Created::New) => return Ok(Ensured::Same),
             Ok(Created::Refused) => None,
             Err(error) => Some(error),
         };
-        match get(store, path)? {
-            Some(found) if found == *bytes => return Ok(Ensured::Same),
-            Some(found) => return Ok(Ensured::Other(found)),
-            None => {}
-        }
-        failures += 1;
-        if !store.wait(failures) {
-            return Err(out_of_patience(store, "create", path, unknown));
+        let unread = match store.get(path) {
+            Ok(Some(found)) if found == *bytes => return Ok(Ensured::Same),
+            Ok(Some(found)) => return Ok(Ensured::Other(found)),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        if !tries.again(store) {
+            return Err(out_of_patience(store, "create", path, unread.or(unknown)));
         }
     }
 }

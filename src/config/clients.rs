@@ -42,13 +42,15 @@ impl Config {
         self.group_consumer(self.group(), &self.member(lane))
     }
 
-    /// The consumer of the archiver.
+    /// The consumer of the archiver: nobody waits for it, so it asks seldom and for much.
     #[must_use]
     pub fn archiver_consumer(&self) -> ClientConfig {
-        self.group_consumer(
-            &self.archive_group(),
-            &format!("{}.archive", self.pipeline.instance),
-        )
+        let member = format!("{}.archive", self.pipeline.instance);
+        let mut client = self.group_consumer(&self.archive_group(), &member);
+        client
+            .set("fetch.wait.max.ms", "250")
+            .set("fetch.min.bytes", "1048576");
+        client
     }
 
     fn group_consumer(&self, group: &str, member: &str) -> ClientConfig {

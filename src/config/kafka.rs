@@ -39,9 +39,10 @@ const CLIENT_DEFAULTS: [Preset; 5] = [
     ("statistics.interval.ms", "0"),
 ];
 
-const CONSUMER_DEFAULTS: [Preset; 5] = [
+const CONSUMER_DEFAULTS: [Preset; 6] = [
     ("queued.max.messages.kbytes", "32768"),
     ("fetch.wait.max.ms", "10"),
+    ("fetch.min.bytes", "65536"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.error.backoff.ms", "50"),
     ("check.crcs", "true"),

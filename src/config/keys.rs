@@ -96,7 +96,7 @@ impl Batch {
         Batch {
             max_rows: reader.number("batch.max_rows", 4096, 1..=65_536),
             max_bytes: reader.size("batch.max_bytes", "16MiB", ["1KiB", "1GiB"]),
-            linger: reader.duration("batch.linger", "0ms", ["0ms", "1m"]),
+            linger: reader.duration("batch.linger", "10ms", ["0ms", "1m"]),
         }
     }
 }

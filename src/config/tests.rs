@@ -226,6 +226,8 @@ fn clients_get_what_exactly_once_needs() {
         &[
             ("group.id", "payments.archive"),
             ("group.instance.id", "host-1.archive"),
+            ("fetch.wait.max.ms", "250"),
+            ("fetch.min.bytes", "1048576"),
         ],
     );
     holds(

@@ -11,6 +11,7 @@
 //!
 //! Knows nothing of Kafka clients, models or Parquet.
 
+mod encode;
 mod rows;
 
 use std::collections::HashMap;
@@ -22,12 +23,13 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
-use arrow::ipc::writer::{StreamEncoder, StreamWriter};
+use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use crate::record::{Digest, NextOffset, Offset};
 
+use encode::Encoder;
 pub use rows::{FIELD_ID, Kind, Place, Verdict, columns, field_id, lay_out, row_schema};
 
 /// The version of the header and of the columns.
@@ -252,7 +254,7 @@ impl Context {
 /// Writes rows of one context as messages.
 pub struct Writer {
     context: Arc<Context>,
-    encoder: StreamEncoder,
+    encoder: Encoder,
 }
 
 /// A message that is ready to be produced.
@@ -281,13 +283,7 @@ pub struct RowTooLarge(pub usize);
 impl Writer {
     #[must_use]
     pub fn new(context: Arc<Context>) -> Writer {
-        let mut encoder =
-            StreamEncoder::try_new(context.schema()).expect("the context was written before");
-        let nothing = RecordBatch::new_empty(context.schema().clone());
-        // The first call writes the schema as well; the context has it.
-        encoder
-            .encode(&nothing)
-            .expect("an empty batch can be written");
+        let encoder = Encoder::new(context.schema()).expect("the context has evidence's columns");
         Writer { context, encoder }
     }
 
@@ -305,17 +301,20 @@ impl Writer {
     /// # Panics
     /// When `rows` is empty, has other columns than the context, or does not tile the range.
     pub fn write(
-        &mut self,
+        &self,
         rows: &RecordBatch,
         range: Range,
         value_bytes_max: usize,
     ) -> Result<(Vec<Message>, Digest), RowTooLarge> {
+        let schema = self.context.schema();
+        let is_ours = Arc::ptr_eq(rows.schema_ref(), schema) || rows.schema_ref() == schema;
+        assert!(is_ours, "rows have the context's columns");
         let mut messages = Vec::with_capacity(1);
         let mut prev = range.prev;
         let mut pending = vec![(0, rows.num_rows())];
         while let Some((start, end)) = pending.pop() {
             let brings_context = range.brings_context && messages.is_empty();
-            let value = self.encode(&rows.slice(start, end - start), brings_context);
+            let value = self.encode(rows, start..end, brings_context);
             if value.len() > value_bytes_max {
                 if end - start == 1 {
                     return Err(RowTooLarge(start));
@@ -346,25 +345,18 @@ impl Writer {
         Ok((messages, prev))
     }
 
-    fn encode(&mut self, rows: &RecordBatch, brings_context: bool) -> Vec<u8> {
-        // Same columns, but with the context's metadata.
-        let rows = RecordBatch::try_new(self.context.schema.clone(), rows.columns().to_vec())
-            .expect("rows have the context's columns");
-        let buffers = self
-            .encoder
-            .encode(&rows)
-            .expect("plain columns can be written");
-        let context = if brings_context {
-            self.context.bytes.as_slice()
-        } else {
-            &[]
-        };
-        let len = context.len() + buffers.iter().map(Buffer::len).sum::<usize>();
-        let mut value = Vec::with_capacity(len);
-        value.extend_from_slice(context);
-        for buffer in buffers {
-            value.extend_from_slice(&buffer);
+    fn encode(
+        &self,
+        batch: &RecordBatch,
+        rows: std::ops::Range<usize>,
+        brings_context: bool,
+    ) -> Vec<u8> {
+        // Most messages are little more than their metadata.
+        let mut value = Vec::with_capacity(8 << 10);
+        if brings_context {
+            value.extend_from_slice(&self.context.bytes);
         }
+        self.encoder.encode(batch, rows, &mut value);
         value
     }
 }

@@ -159,7 +159,7 @@ fn context_bytes_are_a_function_of_its_contents() {
 #[test]
 fn later_messages_are_read_with_the_context_of_an_earlier_one() {
     let context = context();
-    let mut writer = Writer::new(context.clone());
+    let writer = Writer::new(context.clone());
     let (first_rows, next) = rows(&context, 0, &[1, 1]);
     let (first, _) = writer
         .write(&first_rows, range(0, next, true), 1 << 20)
@@ -184,7 +184,7 @@ fn later_messages_are_read_with_the_context_of_an_earlier_one() {
 #[test]
 fn damaged_values_are_refused_and_spoil_nothing_after_them() {
     let context = context();
-    let mut writer = Writer::new(context.clone());
+    let writer = Writer::new(context.clone());
     let (batch, next) = rows(&context, 0, &[1, 1, 1]);
     let (messages, _) = writer.write(&batch, range(0, next, true), 1 << 20).unwrap();
     let Message { header, value } = &messages[0];
@@ -206,7 +206,7 @@ fn damaged_values_are_refused_and_spoil_nothing_after_them() {
 #[test]
 fn one_row_that_does_not_fit_is_named() {
     let context = context();
-    let mut writer = Writer::new(context.clone());
+    let writer = Writer::new(context.clone());
     let (batch, next) = rows(&context, 0, &[1, 1, 1]);
     assert_eq!(
         writer.write(&batch, range(0, next, false), 10),
@@ -222,7 +222,7 @@ proptest! {
         limit in 1_500usize..20_000,
     ) {
         let context = context();
-        let mut writer = Writer::new(context.clone());
+        let writer = Writer::new(context.clone());
         let (batch, next) = rows(&context, first, &lens);
         let Ok((messages, last)) = writer.write(&batch, range(first, next, false), limit) else {
             return Err(TestCaseError::reject("limit below one row"));

@@ -46,7 +46,7 @@ pub struct Limits {
     pub bytes_max: usize,
     /// How long to wait for the first record.
     pub wait: Duration,
-    /// How long to wait for more after the first, where a larger batch pays.
+    /// How long after the last round to wait for more rows: a larger batch pays.
     pub linger: Duration,
 }
 
@@ -162,11 +162,12 @@ impl<'c> Source<'c> {
         (before == after && before.is_fenced_in()).then_some(taken)
     }
 
-    /// Gathers what has arrived.
+    /// Gathers what has arrived. `ended` is when the last round did: events that come long after it wait
+    /// for nothing, those of a steady flow for each other.
     ///
     /// # Errors
     /// When the client fails for good, or the cluster does not answer.
-    pub fn gather(&mut self, limits: &Limits) -> Result<Gather<'c>> {
+    pub fn gather(&mut self, limits: &Limits, ended: Instant) -> Result<Gather<'c>> {
         let mut parts: BTreeMap<i32, Gathered<'c>> = BTreeMap::new();
         let (mut rows, mut bytes) = (0, 0);
         if self.checked.elapsed() > TOPIC_CHECK_INTERVAL && self.look_again()? {
@@ -197,7 +198,7 @@ impl<'c> Source<'c> {
                     let taken = self.take(message, &mut parts)?;
                     if rows == 0 && taken > 0 {
                         crash::point("lane.after-first-poll");
-                        deadline = Instant::now() + limits.linger;
+                        deadline = ended + limits.linger;
                     }
                     rows += taken;
                     bytes += len;

@@ -20,7 +20,7 @@ use super::{Created, Store, StoreError};
 use crate::error::{Fatal, Result};
 
 /// How long one request may take, uploads of whole segments included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// S3's code for a bucket that is not there.
 const NO_BUCKET: &str = "NoSuchBucket";

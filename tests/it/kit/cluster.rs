@@ -42,21 +42,32 @@ pub struct Cluster {
     bootstrap: String,
 }
 
+/// What Kafka runs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Jvm {
+    /// As a small server: little heap, and no threads for collecting and compiling that would compete
+    /// with the tests.
+    Small,
+    /// As somebody who measures would run it.
+    Server,
+}
+
 struct Node {
     folder: PathBuf,
     libraries: PathBuf,
+    jvm: Jvm,
     process: Mutex<Option<Guarded>>,
 }
 
 impl Cluster {
     /// Starts `size` nodes from the jars in `libraries`, and waits until all of them serve.
-    pub fn start(name: &str, size: usize, libraries: &Path) -> Cluster {
+    pub fn start(name: &str, size: usize, libraries: &Path, jvm: Jvm) -> Cluster {
         let folder = folder(&format!("kafka-{name}"));
         let ports: Vec<Ports> = (0..size).map(|_| Ports::free()).collect();
         let bootstrap: Vec<String> = ports.iter().map(Ports::broker_address).collect();
         let cluster = Cluster {
             nodes: (0..size)
-                .map(|i| Node::create(i, &folder, &ports, libraries))
+                .map(|i| Node::create(i, &folder, &ports, libraries, jvm))
                 .collect(),
             bootstrap: bootstrap.join(","),
         };
@@ -87,8 +98,21 @@ impl Cluster {
     }
 }
 
+impl Jvm {
+    fn options(self, small_heap: &str) -> Vec<String> {
+        match self {
+            Jvm::Small => vec![
+                format!("-Xmx{small_heap}"),
+                "-XX:+UseSerialGC".to_owned(),
+                "-XX:TieredStopAtLevel=1".to_owned(),
+            ],
+            Jvm::Server => vec!["-Xmx2g".to_owned(), "-XX:+UseSerialGC".to_owned()],
+        }
+    }
+}
+
 impl Node {
-    fn create(index: usize, cluster: &Path, ports: &[Ports], libraries: &Path) -> Node {
+    fn create(index: usize, cluster: &Path, ports: &[Ports], libraries: &Path, jvm: Jvm) -> Node {
         let folder = cluster.join(format!("node-{}", index + 1));
         fs::create_dir(&folder).unwrap();
         fs::write(
@@ -99,6 +123,7 @@ impl Node {
         let node = Node {
             folder,
             libraries: libraries.into(),
+            jvm,
             process: Mutex::new(None),
         };
         node.format();
@@ -106,7 +131,7 @@ impl Node {
     }
 
     fn format(&self) {
-        let mut command = self.java("64m");
+        let mut command = self.java(&Jvm::Small.options("64m"));
         command.args([
             "kafka.tools.StorageTool",
             "format",
@@ -125,7 +150,7 @@ impl Node {
     }
 
     fn launch(&self) {
-        let mut command = self.java("384m");
+        let mut command = self.java(&self.jvm.options("384m"));
         command
             .arg("kafka.Kafka")
             .arg(self.folder.join("node.properties"));
@@ -148,16 +173,10 @@ impl Node {
             .kill();
     }
 
-    /// Java as a small server: little heap, no threads for collecting and compiling that would
-    /// compete with the tests.
-    fn java(&self, heap: &str) -> Command {
+    fn java(&self, options: &[String]) -> Command {
         let log4j = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/log4j2.properties");
         let mut command = Command::new("java");
-        command.args([
-            &format!("-Xmx{heap}"),
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-        ]);
+        command.args(options);
         command.arg(format!("-Dlog4j2.configurationFile={log4j}"));
         command.arg("-cp").arg(self.libraries.join("*"));
         command

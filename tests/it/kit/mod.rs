@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use client::{Isolation, Message};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Jvm};
 pub use guarded::{Guarded, Signal};
 
 /// How long anything may take before the test fails. Generous: it is only ever spent on a failure.
@@ -34,12 +34,17 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 pub fn kafka() -> Option<&'static Cluster> {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
     let libraries = kafka_libraries()?;
-    Some(SHARED.get_or_init(|| Cluster::start("shared", 1, &libraries)))
+    Some(SHARED.get_or_init(|| Cluster::start("shared", 1, &libraries, Jvm::Small)))
 }
 
 /// A cluster of the test's own, for tests that stop its nodes. `None` as for [`kafka`].
 pub fn own_kafka(name: &str, nodes: usize) -> Option<Cluster> {
-    Some(Cluster::start(name, nodes, &kafka_libraries()?))
+    own_kafka_on(name, nodes, Jvm::Small)
+}
+
+/// As [`own_kafka`], on another kind of machine.
+pub fn own_kafka_on(name: &str, nodes: usize, jvm: Jvm) -> Option<Cluster> {
+    Some(Cluster::start(name, nodes, &kafka_libraries()?, jvm))
 }
 
 /// The folder of Kafka's jars, if all is there: without ONNX Runtime nothing is scored, and without
