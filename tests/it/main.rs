@@ -3,8 +3,10 @@
 //! `kit` starts real brokers and real `probity` processes; the other modules are the tests, one
 //! module per promise.
 
+mod avro;
 mod kit;
 mod kills;
+mod limits;
 mod spine;
 mod weather;
 mod zombies;

@@ -6,6 +6,8 @@
 pub mod client;
 pub mod cluster;
 pub mod guarded;
+pub mod http;
+pub mod outputs;
 pub mod pipeline;
 
 use std::fs::{self, OpenOptions};
