@@ -7,6 +7,7 @@ mod avro;
 mod kit;
 mod kills;
 mod limits;
+mod poison;
 mod reference;
 mod spine;
 mod weather;
