@@ -4,6 +4,7 @@
 //! module per promise.
 
 mod avro;
+mod garbage;
 mod kit;
 mod kills;
 mod limits;
