@@ -3,6 +3,7 @@
 //! `kit` starts real brokers and real `probity` processes; the other modules are the tests, one
 //! module per promise.
 
+mod assignment;
 mod avro;
 mod garbage;
 mod kit;
