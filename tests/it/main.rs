@@ -9,6 +9,7 @@ mod garbage;
 mod kit;
 mod kills;
 mod limits;
+mod metrics;
 mod poison;
 mod reference;
 mod spine;
