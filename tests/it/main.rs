@@ -6,6 +6,7 @@
 mod assignment;
 mod avro;
 mod garbage;
+mod image;
 mod kit;
 mod kills;
 mod limits;
