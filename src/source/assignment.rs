@@ -96,7 +96,6 @@ impl Source<'_> {
             });
             if self.held.remove(partition).is_some() {
                 list.add_partition(&self.topics.input, *partition);
-                self.given_up = (self.given_up.0 + 1, Instant::now());
             }
         }
         self.consumer
@@ -113,6 +112,7 @@ impl Source<'_> {
     pub(super) fn refuse(&mut self, partition: i32, refusal: Refusal) -> Result<()> {
         warn!(partition, %refusal, "partition refused");
         self.unassign(&[partition])?;
+        self.refused = (self.refused.0 + 1, Instant::now());
         self.changes.push(Change::Refused { partition, refusal });
         Ok(())
     }
@@ -231,12 +231,12 @@ impl Source<'_> {
         )))
     }
 
-    /// Whether an error that fits no partition that is held is of one that was given up just before.
+    /// Whether an error that fits no partition that is held is of one that was refused just before.
     fn is_leftover(&mut self) -> bool {
-        let (partitions, last) = self.given_up;
+        let (partitions, last) = self.refused;
         let is_leftover = partitions > 0 && last.elapsed() < LEFTOVER_ERRORS;
         let left = if is_leftover { partitions - 1 } else { 0 };
-        self.given_up = (left, last);
+        self.refused = (left, last);
         is_leftover
     }
 }

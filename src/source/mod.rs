@@ -39,7 +39,7 @@ const SEEK_PAUSE: Duration = Duration::from_millis(20);
 /// created again, nor when a partition that was missing appears.
 const TOPIC_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// For how long after a partition was given up the client may still tell of an error in it.
+/// For how long after a partition was refused the client may still tell of an error in it.
 const LEFTOVER_ERRORS: Duration = CALL_TIMEOUT;
 
 /// Limits of one gather.
@@ -123,8 +123,8 @@ pub struct Source<'c> {
     held: BTreeMap<i32, Held>,
     /// Partitions that are ours but wait for a partition of the twin beside them.
     without_twin: BTreeMap<i32, String>,
-    /// Partitions that were given up, of each of which one more error may come, and when the last was.
-    given_up: (usize, Instant),
+    /// How many partitions were refused that one more error each may come of, and when the last was.
+    refused: (usize, Instant),
     changes: Vec<Change>,
 }
 
@@ -152,7 +152,7 @@ impl<'c> Source<'c> {
             checked: Instant::now(),
             held: BTreeMap::new(),
             without_twin: BTreeMap::new(),
-            given_up: (0, Instant::now()),
+            refused: (0, Instant::now()),
             changes: Vec::new(),
         })
     }
