@@ -283,6 +283,7 @@ fn start_lanes(
             lane,
             metrics: LaneMetrics::new(lane),
             health: health.clone(),
+            assigned: 0,
             refused: BTreeSet::new(),
             behind: BTreeMap::new(),
             watcher: watcher.clone(),
@@ -394,6 +395,7 @@ struct Eyes {
     lane: usize,
     metrics: LaneMetrics,
     health: Arc<Health>,
+    assigned: usize,
     refused: BTreeSet<i32>,
     behind: BTreeMap<i32, PartitionMetrics>,
     watcher: Arc<dyn Watcher>,
@@ -405,12 +407,12 @@ impl Observer for Eyes {
         match change {
             Change::Assigned { held } => {
                 self.metrics.rebalanced(Rebalance::Assigned);
-                self.metrics.holds(*held, self.refused.len());
+                self.assigned = *held;
                 part.set_assigned(*held);
             }
             Change::Revoked { held } => {
                 self.metrics.rebalanced(Rebalance::Revoked);
-                self.metrics.holds(*held, self.refused.len());
+                self.assigned = *held;
                 part.set_assigned(*held);
             }
             Change::Refused { partition, refusal } => {
@@ -422,6 +424,7 @@ impl Observer for Eyes {
                 part.clear(*partition);
             }
         }
+        self.metrics.holds(self.assigned, self.refused.len());
     }
 
     fn on_round(&mut self, round: &Round<'_>) {

@@ -5,7 +5,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, AsArray as _, RecordBatch, Scalar, StringArray, TimestampMicrosecondArray,
+    new_null_array,
+};
+use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
 use crate::batch::{Batch, Lineage, Origin, Payload};
@@ -333,15 +337,17 @@ fn is_decoded(lineage: &Lineage, row: usize) -> bool {
             .is_none_or(|rejection| rejection.stage != Stage::Decode)
 }
 
-/// The columns with nulls where `empty` says so.
+/// The columns with nulls where `empty` says so, and nothing of the value beneath: a mere mark would leave
+/// the bytes of a row in the message that they are too large for.
 fn blank(columns: &[ArrayRef], rows: usize, empty: impl Fn(usize) -> bool) -> Vec<ArrayRef> {
     if !(0..rows).any(&empty) {
         return columns.to_vec();
     }
     let mask = (0..rows).map(|row| Some(empty(row))).collect();
-    let blanked = columns
-        .iter()
-        .map(|column| arrow::compute::nullif(column, &mask));
+    let blanked = columns.iter().map(|column| {
+        let null = Scalar::new(new_null_array(column.data_type(), 1));
+        zip(&mask, &null, column)
+    });
     blanked
         .collect::<Result<_, _>>()
         .expect("the mask is as long as the columns")
@@ -413,5 +419,15 @@ mod tests {
         assert!(refused("card", "time").contains("personal"));
         // A day is a time to Arrow, but none that a latency can be taken from.
         assert!(refused("id", "day").contains("input.event_time: `day`"));
+    }
+
+    #[test]
+    fn nothing_is_left_beneath_a_null() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["kept", "too large", "kept too"]));
+        let blanked = blank(&[texts], 3, |row| row == 1);
+        let texts = blanked[0].as_string::<i32>();
+        let wanted = StringArray::from(vec![Some("kept"), None, Some("kept too")]);
+        assert_eq!(*texts, wanted);
+        assert_eq!(texts.value_data(), b"keptkept too");
     }
 }

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::bookmark::{self, Refusal, Start};
 use super::client::{Rebalance, persist};
-use super::{CALL_TIMEOUT, Change, Held, Source};
+use super::{CALL_TIMEOUT, Change, Held, LEFTOVER_ERRORS, Source};
 use crate::error::{Exit, Fatal, Result};
 use crate::record::NextOffset;
 
@@ -20,12 +20,14 @@ impl Source<'_> {
         if !self.check_topic()? {
             return Ok(true);
         }
-        let waiting: Vec<i32> = self.without_twin.iter().copied().collect();
         let counts = self.twins()?;
-        let ready: Vec<i32> = waiting
-            .into_iter()
-            .filter(|partition| counts.iter().all(|(_, count)| partition < count))
-            .collect();
+        let has_come = |(partition, lacking): &(&i32, &String)| {
+            counts
+                .iter()
+                .any(|(topic, count)| topic == *lacking && *partition < count)
+        };
+        let ready = self.without_twin.iter().filter(has_come);
+        let ready: Vec<i32> = ready.map(|(partition, _)| *partition).collect();
         if ready.is_empty() {
             return Ok(false);
         }
@@ -64,9 +66,12 @@ impl Source<'_> {
                 }
                 Err(refusal) => {
                     warn!(partition, %refusal, "partition refused");
-                    if matches!(refusal, Refusal::NoTwin { .. }) {
-                        self.without_twin.insert(partition);
-                    }
+                    match &refusal {
+                        Refusal::NoTwin { topic, .. } => {
+                            self.without_twin.insert(partition, topic.clone())
+                        }
+                        _ => self.without_twin.remove(&partition),
+                    };
                     self.changes.push(Change::Refused { partition, refusal });
                 }
             }
@@ -107,6 +112,7 @@ impl Source<'_> {
     pub(super) fn refuse(&mut self, partition: i32, refusal: Refusal) -> Result<()> {
         warn!(partition, %refusal, "partition refused");
         self.unassign(&[partition])?;
+        self.refused = (self.refused.0 + 1, Instant::now());
         self.changes.push(Change::Refused { partition, refusal });
         Ok(())
     }
@@ -214,7 +220,7 @@ impl Source<'_> {
                 )?;
             }
         }
-        if self.held.len() < before {
+        if self.held.len() < before || self.is_leftover() {
             return Ok(());
         }
         // The client has stopped fetching some partition whose log has grown past the offset since.
@@ -223,5 +229,14 @@ impl Source<'_> {
              cut, as by an unclean leader election; find out what was lost before you start again",
             self.topics.input
         )))
+    }
+
+    /// Whether an error that fits no partition that is held is of one that was refused just before.
+    fn is_leftover(&mut self) -> bool {
+        let (partitions, last) = self.refused;
+        let is_leftover = partitions > 0 && last.elapsed() < LEFTOVER_ERRORS;
+        let left = if is_leftover { partitions - 1 } else { 0 };
+        self.refused = (left, last);
+        is_leftover
     }
 }

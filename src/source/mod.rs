@@ -10,7 +10,7 @@ pub mod bookmark;
 mod client;
 pub mod track;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset as At;
@@ -38,6 +38,9 @@ const SEEK_PAUSE: Duration = Duration::from_millis(20);
 /// How often the topics are looked at while nothing else asks: the client tells neither when the input is
 /// created again, nor when a partition that was missing appears.
 const TOPIC_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// For how long after a partition was refused the client may still tell of an error in it.
+const LEFTOVER_ERRORS: Duration = CALL_TIMEOUT;
 
 /// Limits of one gather.
 #[derive(Clone, Copy, Debug)]
@@ -118,8 +121,10 @@ pub struct Source<'c> {
     /// When the topic's id was last asked for.
     checked: Instant,
     held: BTreeMap<i32, Held>,
-    /// Partitions that are ours but wait for their twins.
-    without_twin: BTreeSet<i32>,
+    /// Partitions that are ours but wait for a partition of the twin beside them.
+    without_twin: BTreeMap<i32, String>,
+    /// How many partitions were refused that one more error each may come of, and when the last was.
+    refused: (usize, Instant),
     changes: Vec<Change>,
 }
 
@@ -146,7 +151,8 @@ impl<'c> Source<'c> {
             topic_id,
             checked: Instant::now(),
             held: BTreeMap::new(),
-            without_twin: BTreeSet::new(),
+            without_twin: BTreeMap::new(),
+            refused: (0, Instant::now()),
             changes: Vec::new(),
         })
     }

@@ -371,7 +371,8 @@ impl<'a> Topics<'a> {
         self.consumer.commit(list, CommitMode::Sync).map_err(|error| {
             let group = self.config.group();
             Fatal::unreachable(format!(
-                "committing offsets of group `{group}`: is it running? stop every process of it first"
+                "committing offsets of group `{group}`: is it running? stop every process of it, and \
+                 wait for limits.session_timeout: until then the brokers keep their places"
             ))
             .because(error)
         })

@@ -4,8 +4,16 @@
 //! module per promise.
 
 mod bucket;
+mod assignment;
+mod avro;
+mod garbage;
+mod image;
 mod kit;
 mod kills;
+mod limits;
+mod metrics;
+mod poison;
+mod reference;
 mod spine;
 mod weather;
 mod zombies;

@@ -98,20 +98,6 @@ fn bad_records_become_dead_letters_with_reasons_and_cost_nothing_else() {
 }
 
 #[test]
-fn nothing_but_garbage_is_rejected_and_the_offsets_advance() {
-    let Some(kafka) = kit::kafka() else { return };
-    let pipeline = Pipeline::create(kafka, "garbage", "");
-    let garbage: Vec<Message> = (0..5_000)
-        .map(|n| Message::new(n % 4, format!("garbage {n}")))
-        .collect();
-    kafka.produce("garbage", &garbage);
-    let _process = pipeline.run("a", &[], &[]);
-    pipeline.assert_books_agree(true);
-    assert_eq!(kafka.read_committed("garbage.dlq").len(), 5_000);
-    assert!(kafka.read_committed("garbage.scored").is_empty());
-}
-
-#[test]
 fn a_broker_that_restarts_in_mid_run_is_survived() {
     let Some(kafka) = kit::own_kafka("weather", 1) else {
         return;

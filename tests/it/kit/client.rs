@@ -4,7 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -85,6 +88,39 @@ impl Cluster {
             .unwrap_or_else(|e| panic!("cannot delete {name}: {e:?}"));
     }
 
+    /// Gives a topic more partitions: `count` together.
+    pub fn add_partitions(&self, topic: &str, count: usize) {
+        let wanted = NewPartitions::new(topic, count);
+        let done = self.ask(|admin, options| block_on(admin.create_partitions([&wanted], options)));
+        done.unwrap()[0]
+            .as_ref()
+            .unwrap_or_else(|e| panic!("cannot add partitions to {topic}: {e:?}"));
+    }
+
+    /// Deletes the records of these partitions before the offsets beside them.
+    pub fn delete_records(&self, topic: &str, before: &[(i32, i64)]) {
+        let mut list = TopicPartitionList::new();
+        for &(partition, offset) in before {
+            list.add_partition_offset(topic, partition, Offset::Offset(offset))
+                .unwrap();
+        }
+        let done = self.ask(|admin, options| block_on(admin.delete_records(&list, options)));
+        for element in done.unwrap().elements() {
+            element
+                .error()
+                .unwrap_or_else(|e| panic!("cannot delete records of {topic}: {e}"));
+        }
+    }
+
+    /// Sets one setting of a topic; its others become the cluster's defaults.
+    pub fn set_of_topic(&self, topic: &str, key: &str, value: &str) {
+        let wanted = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, value);
+        let done = self.ask(|admin, options| block_on(admin.alter_configs([&wanted], options)));
+        done.unwrap()[0]
+            .as_ref()
+            .unwrap_or_else(|e| panic!("cannot set {key} of {topic}: {e:?}"));
+    }
+
     fn ask<T>(
         &self,
         question: impl FnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> T,
@@ -99,7 +135,10 @@ impl Cluster {
     /// Writes without a transaction, and waits until the cluster has acknowledged everything.
     pub fn produce(&self, topic: &str, messages: &[Message]) {
         let mut config = self.client();
-        config.set("enable.idempotence", "true");
+        config
+            .set("enable.idempotence", "true")
+            // What a topic takes is for the topic to say.
+            .set("message.max.bytes", "16777216");
         let producer: BaseProducer = config.create().unwrap();
         messages
             .iter()
@@ -174,6 +213,23 @@ impl Cluster {
             .iter()
             .map(|element| end(element.partition()))
             .collect()
+    }
+
+    /// Waits until the brokers know of no member of `group`: until the session timeout they keep the place
+    /// of one that has stopped, and let no one else commit.
+    pub fn await_empty(&self, group: &str) {
+        let consumer = self.reader(Isolation::ReadCommitted);
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let list = consumer.fetch_group_list(Some(group), DEADLINE).unwrap();
+            let state = list.groups()[0].state().to_owned();
+            if state == "Empty" {
+                return;
+            }
+            assert!(Instant::now() < deadline, "group {group} is {state}");
+            // A group empties without notice.
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// The offsets that `group` has committed for the partitions of `topic`; `None` where it has

@@ -7,6 +7,8 @@ pub mod bucket;
 pub mod client;
 pub mod cluster;
 pub mod guarded;
+pub mod http;
+pub mod outputs;
 pub mod pipeline;
 
 use std::fs::{self, OpenOptions};
