@@ -360,8 +360,8 @@ pub fn archive_place(config: &Config) -> Result<String> {
     Ok(open_store(config, runtime.handle().clone())?.place())
 }
 
-/// Keeps what makes decisions in the archive, before it makes any: the files of the model package and
-/// the configuration, each under its SHA-256.
+/// Keeps what makes decisions in the archive, before it makes any: the files of the model package, the
+/// configuration and the input's schema, each under its SHA-256.
 ///
 /// # Errors
 /// When the archive cannot be reached, or holds something else under such a name.
@@ -375,6 +375,10 @@ pub fn keep(store: &dyn Store, setup: &Setup, config: &Config) -> Result<()> {
     objects.push((
         layout::config(config.digest()),
         Bytes::from(config.show().to_owned()),
+    ));
+    objects.push((
+        layout::schema(setup.schema.digest()),
+        Bytes::from(setup.schema.text().to_owned()),
     ));
     for (path, bytes) in objects {
         if store::ensure(store, &path, &bytes)? != Ensured::Same {

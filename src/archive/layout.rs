@@ -60,6 +60,12 @@ pub fn config(digest: Digest) -> String {
     format!("configs/{digest}.toml")
 }
 
+/// The schema of the input, by its SHA-256.
+#[must_use]
+pub fn schema(digest: Digest) -> String {
+    format!("schemas/{digest}.avsc")
+}
+
 /// The file of the segment that entry `n` commits, whose evidence begins at `first`. Unique because
 /// `n` is.
 #[must_use]
@@ -111,6 +117,7 @@ mod tests {
         assert_eq!(context(digest), format!("contexts/{digest}.arrows"));
         assert_eq!(model(digest), format!("models/{digest}"));
         assert_eq!(config(digest), format!("configs/{digest}.toml"));
+        assert_eq!(schema(digest), format!("schemas/{digest}.avsc"));
         let day = Day::of(1_700_000_000_000_000).unwrap();
         let path = segment(day, "payments.evidence", 3, NextPosition(42), 7);
         assert_eq!(

@@ -93,6 +93,7 @@ def check_archive(archive: Path, evidence: dict) -> None:
     for row in table.to_pylist():
         told = evidence[row["partition"], row["offset"]]
         assert {name: row[name] for name in told} == told
+    check_what_decided(archive, table)
     blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     queries = [query for block in blocks for query in block.split(";") if query.strip()]
     assert len(queries) >= 3
@@ -100,6 +101,18 @@ def check_archive(archive: Path, evidence: dict) -> None:
         connection.execute(f"SET file_search_path = '{archive}'")
         for query in queries:
             assert connection.execute(query).fetchall(), query
+
+
+def check_what_decided(archive: Path, table: pyarrow.Table) -> None:
+    """What the rows name by SHA-256 is kept."""
+    for column, place in {
+        "model_sha256": "models/{}",
+        "config_sha256": "configs/{}.toml",
+        "input_schema": "schemas/{}.avsc",
+    }.items():
+        for digest in table[column].unique().to_pylist():
+            kept = (archive / place.format(digest)).read_bytes()
+            assert hashlib.sha256(kept).hexdigest() == digest, (column, digest)
 
 
 def main() -> None:

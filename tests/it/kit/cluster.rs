@@ -49,6 +49,7 @@ pub enum Jvm {
     /// with the tests.
     Small,
     /// As somebody who measures would run it.
+    #[allow(dead_code, reason = "for the benches")]
     Server,
 }
 
