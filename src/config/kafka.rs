@@ -39,8 +39,9 @@ const CLIENT_DEFAULTS: [Preset; 5] = [
     ("statistics.interval.ms", "0"),
 ];
 
-const CONSUMER_DEFAULTS: [Preset; 6] = [
-    ("queued.max.messages.kbytes", "32768"),
+const CONSUMER_DEFAULTS: [Preset; 7] = [
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.max.bytes", "16777216"),
     ("fetch.wait.max.ms", "10"),
     ("fetch.min.bytes", "65536"),
     ("fetch.queue.backoff.ms", "10"),
