@@ -205,9 +205,9 @@ fn a_score_or_a_row_of_evidence_that_fits_no_message_is_refused() {
     produce_as_avro(&pipeline, &schema, &[probe.clone(), probe], &[]);
     pipeline.await_processed();
     let id_room = SMALL_MAX - sizes(&pipeline, "scored")[1];
-    // Arrow pads each text to 64 bytes, and the country stands there twice.
+    // Each text is padded to 8 bytes, and the country stands there twice.
     let evidence_room = SMALL_MAX - sizes(&pipeline, "evidence")[1];
-    let (country, remark) = (64 + evidence_room / 128 * 64, 64 + evidence_room % 128);
+    let (country, remark) = (8 + evidence_room / 16 * 8, 8 + evidence_room % 16);
     let of_id = |bytes: usize| event(&control_characters(bytes), "DE", "x");
     let of_country = |more: usize| event("", &"A".repeat(country), &"x".repeat(remark + more));
     let events = [
@@ -216,7 +216,7 @@ fn a_score_or_a_row_of_evidence_that_fits_no_message_is_refused() {
         of_id(id_room + 1),
         of_country(0),
         of_country(1),
-        event("", &"A".repeat(country - 64), "x"),
+        event("", &"A".repeat(country - 8), "x"),
         event("", "DE", "x"),
     ];
     produce_as_avro(&pipeline, &schema, &events, &[]);
