@@ -340,7 +340,9 @@ pub fn open_store(config: &Config, runtime: Handle) -> Result<Arc<dyn Store>> {
                     .map(|endpoint| ("endpoint", endpoint)),
             );
             options.extend(s3.allow_http.then_some(("allow_http", "true")));
-            Arc::new(Bucket::open(&url.to_string(), options, runtime)?)
+            let largest = config.archive.segment_bytes_max;
+            let timeout = store::request_timeout(largest, config.limits.poll_interval_max);
+            Arc::new(Bucket::open(&url.to_string(), options, timeout, runtime)?)
         }
     };
     store::probe(store.as_ref())?;

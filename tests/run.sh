@@ -130,7 +130,8 @@ soak() {
     load="$(cut -d ' ' -f 1-3 /proc/loadavg)"
     tests "soak" cargo test --locked --features crash-points --test it -- kills::random_kills
     [ -s "$PROBITY_SOAK_REPORT" ] || { fail "soak: no report"; return; }
-    soak_report "$((SECONDS - started))" "$load" >tests/SOAK.md
+    soak_report "$((SECONDS - started))" "$load" >"$LOGS/SOAK.md"
+    mv "$LOGS/SOAK.md" tests/SOAK.md
     printf '\ntests/SOAK.md:\n\n'
     cat tests/SOAK.md
 }
@@ -147,7 +148,7 @@ scores, dead letters, evidence and archive, and compares them. \`make soak\` wro
 |---|---|
 | kills | $PROBITY_KILLS |
 | seed | $PROBITY_KILL_SEED |
-| commit | $(git describe --always --dirty --abbrev=12) |
+| commit | $(git describe --always --abbrev=12)$(git diff --quiet HEAD -- . ':!tests/SOAK.md' || printf ', changed') |
 | date | $(date -u +%Y-%m-%d) |
 | machine | $(nproc) cores, Linux $(uname -r | cut -d . -f 1-2), load average $2 at the start |
 | duration | $1 s |

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::layout;
 use crate::error::{Fatal, Result};
 
-pub use bucket::Bucket;
+pub use bucket::{Bucket, request_timeout};
 pub use local::Local;
 
 /// Immutable objects under paths that [`layout`] makes.
@@ -63,8 +63,8 @@ pub trait Store: Send + Sync {
     }
 }
 
-/// After this no other try begins, however long the requests took. With one more request it is far below
-/// the five minutes after which Kafka takes partitions away from a consumer that does not poll.
+/// After this no other try begins, however long the requests took. With two more requests it is below the
+/// time after which Kafka takes partitions away from a consumer that does not poll; see [`request_timeout`].
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Milliseconds before the second, third … try: half a minute in all.
@@ -187,16 +187,24 @@ impl Tries {
 /// When the store does not answer in time. The object may then be there, or appear later.
 pub fn ensure(store: &dyn Store, path: &str, bytes: &Bytes) -> Result<Ensured> {
     let mut tries = Tries::start();
+    let mut was_refused = false;
     loop {
-        let unknown = match store.create(path, bytes) {
-            Ok(Created::New) => return Ok(Ensured::Same),
-            Ok(Created::Refused) => None,
-            Err(error) => Some(error),
-        };
+        let mut unknown = None;
+        // A large object is not sent again while it may be there.
+        if !was_refused {
+            match store.create(path, bytes) {
+                Ok(Created::New) => return Ok(Ensured::Same),
+                Ok(Created::Refused) => was_refused = true,
+                Err(error) => unknown = Some(error),
+            }
+        }
         let unread = match store.get(path) {
             Ok(Some(found)) if found == *bytes => return Ok(Ensured::Same),
             Ok(Some(found)) => return Ok(Ensured::Other(found)),
-            Ok(None) => None,
+            Ok(None) => {
+                was_refused = false;
+                None
+            }
             Err(error) => Some(error),
         };
         if !tries.again(store) {

@@ -162,6 +162,11 @@ fn durations(config: &Config, reader: &mut Reader) {
             ("limits.stuck_after", limits.stuck_after),
             "waiting for rows is not being stuck",
         ),
+        (
+            ("batch.linger", config.batch.linger),
+            ("limits.drain_timeout", limits.drain_timeout),
+            "who is asked to stop ends the batch first",
+        ),
     ];
     for (shorter, longer, why) in rules {
         must_be_shorter(reader, shorter, longer, why);

@@ -98,9 +98,9 @@ metrics_table! {
     PARTITIONS_REFUSED: "probity_partitions_refused", Kind::Gauge, "partitions", ["lane"],
         "Partitions that a lane holds and does not read; /readyz says why.";
     BEHIND_ROWS: "probity_behind_rows", Kind::Gauge, "rows", ["partition"],
-        "Offsets from the committed one to the end of the log; 0 where it is not assigned here.";
+        "Offsets from the committed one to the end of the log, markers of transactions included.";
     BEHIND_SECONDS: "probity_behind_seconds", Kind::Gauge, "seconds", ["partition"],
-        "Age of the last event taken, 0 when none waits behind it or it is not assigned here.";
+        "Age of the last event taken; 0 when none came after it, or it is not assigned here.";
     ARCHIVE_MESSAGES: "probity_archive_messages_total", Kind::Counter, "messages", [],
         "Messages of evidence taken into segments.";
     ARCHIVE_ROWS: "probity_archive_rows_total", Kind::Counter, "rows", [],

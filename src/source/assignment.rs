@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset as At, TopicPartitionList};
 use tracing::{info, warn};
 
@@ -19,6 +20,9 @@ impl Source<'_> {
     pub(super) fn look_again(&mut self) -> Result<bool> {
         if !self.check_topic()? {
             return Ok(true);
+        }
+        if self.without_twin.is_empty() {
+            return Ok(false);
         }
         let counts = self.twins()?;
         let has_come = |(partition, lacking): &(&i32, &String)| {
@@ -112,7 +116,9 @@ impl Source<'_> {
     pub(super) fn refuse(&mut self, partition: i32, refusal: Refusal) -> Result<()> {
         warn!(partition, %refusal, "partition refused");
         self.unassign(&[partition])?;
-        self.refused = (self.refused.0 + 1, Instant::now());
+        if let Refusal::NoTwin { topic, .. } = &refusal {
+            self.without_twin.insert(partition, topic.clone());
+        }
         self.changes.push(Change::Refused { partition, refusal });
         Ok(())
     }
@@ -158,13 +164,20 @@ impl Source<'_> {
     }
 
     fn partition_count(&self, topic: &str) -> Result<i32> {
-        let metadata = persist(self.patience, "asking for a topic's partitions", || {
-            self.consumer.fetch_metadata(Some(topic), CALL_TIMEOUT)
+        let count = persist(self.patience, "asking for a topic's partitions", || {
+            let metadata = self.consumer.fetch_metadata(Some(topic), CALL_TIMEOUT)?;
+            let answer = metadata.topics().first();
+            match answer
+                .and_then(|topic| topic.error())
+                .map(RDKafkaErrorCode::from)
+            {
+                // That there is none is an answer; any other error is the lack of one.
+                None | Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                    Ok(answer.map_or(0, |topic| topic.partitions().len()))
+                }
+                Some(code) => Err(KafkaError::MetadataFetch(code)),
+            }
         })?;
-        let count = metadata
-            .topics()
-            .first()
-            .map_or(0, |topic| topic.partitions().len());
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
@@ -187,6 +200,7 @@ impl Source<'_> {
             return Ok(true);
         }
         let was = std::mem::replace(&mut self.topic_id, is.clone());
+        self.refused = (self.held.len(), Instant::now());
         for partition in self.held.keys().copied().collect::<Vec<_>>() {
             let refusal = Refusal::OtherTopic {
                 was: was.clone(),
@@ -220,7 +234,13 @@ impl Source<'_> {
                 )?;
             }
         }
-        if self.held.len() < before || self.is_leftover() {
+        let refused = before - self.held.len();
+        if refused > 0 {
+            // This error was of one of them; each of the others may still send its own.
+            self.refused = (refused - 1, Instant::now());
+            return Ok(());
+        }
+        if self.is_leftover() {
             return Ok(());
         }
         // The client has stopped fetching some partition whose log has grown past the offset since.

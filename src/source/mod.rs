@@ -88,9 +88,10 @@ struct Held {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Standing {
     pub partition: i32,
-    /// Offsets from the committed one to the end of the log, as the last fetch saw it.
+    /// Offsets from the committed one to the end of the log, as the last fetch saw it. The markers of
+    /// transactions are among them.
     pub rows: u64,
-    /// Age of the last event that was taken; zero when nothing is behind it.
+    /// Age of the last event that was taken; zero when none came after it.
     pub age: Duration,
 }
 
@@ -121,6 +122,8 @@ pub struct Source<'c> {
     /// When the topic's id was last asked for.
     checked: Instant,
     held: BTreeMap<i32, Held>,
+    /// The last gather waited and found nothing.
+    is_idle: bool,
     /// Partitions that are ours but wait for a partition of the twin beside them.
     without_twin: BTreeMap<i32, String>,
     /// How many partitions were refused that one more error each may come of, and when the last was.
@@ -151,6 +154,7 @@ impl<'c> Source<'c> {
             topic_id,
             checked: Instant::now(),
             held: BTreeMap::new(),
+            is_idle: false,
             without_twin: BTreeMap::new(),
             refused: (0, Instant::now()),
             changes: Vec::new(),
@@ -168,8 +172,8 @@ impl<'c> Source<'c> {
         (before == after && before.is_fenced_in()).then_some(taken)
     }
 
-    /// Gathers what has arrived. `ended` is when the last round did: events that come long after it wait
-    /// for nothing, those of a steady flow for each other.
+    /// Gathers what has arrived. `ended` is when the last round did: an event that comes long after it is
+    /// not kept waiting, those of a steady flow wait for each other.
     ///
     /// # Errors
     /// When the client fails for good, or the cluster does not answer.
@@ -213,6 +217,7 @@ impl<'c> Source<'c> {
         }
         // What was refused on the way is not held any more.
         parts.retain(|partition, _| self.held.contains_key(partition));
+        self.is_idle = rows == 0;
         if parts.is_empty() {
             return Ok(Gather::Nothing);
         }
@@ -350,10 +355,11 @@ impl<'c> Source<'c> {
             let age = held
                 .newest
                 .map_or(0, |newest| now.saturating_sub(newest).max(0));
+            let is_late = rows > 0 && !self.is_idle;
             Standing {
                 partition,
                 rows: rows.unsigned_abs(),
-                age: Duration::from_micros(if rows == 0 { 0 } else { age.unsigned_abs() }),
+                age: Duration::from_micros(if is_late { age.unsigned_abs() } else { 0 }),
             }
         };
         self.held.iter().map(standing).collect()

@@ -102,15 +102,15 @@ fn random_kills_of_two_processes_that_share_a_group() {
     }
     let (agree, report) = pipeline.books(true);
     assert!(agree, "seed {seed}, {kills} kills:\n{report}");
-    if let Some(file) = std::env::var_os("PROBITY_SOAK_REPORT") {
-        std::fs::write(file, report).unwrap();
-    }
     for process in &mut processes {
         process.signal(Signal::Terminate);
         assert_eq!(process.wait(), 0, "{}", process.lines().join("\n"));
     }
     let scored = kafka.read_committed("random-kills.scored").len();
     assert_eq!(scored as u64, 100 * kills);
+    if let Some(file) = std::env::var_os("PROBITY_SOAK_REPORT") {
+        std::fs::write(file, report).unwrap();
+    }
 }
 
 fn number(variable: &str, default: u64) -> u64 {

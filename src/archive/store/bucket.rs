@@ -19,8 +19,17 @@ use tokio::runtime::Handle;
 use super::{Created, Store, StoreError};
 use crate::error::{Fatal, Result};
 
-/// How long one request may take, uploads of whole segments included.
+/// How long one request may take: this, and as long as the largest object needs at the lowest speed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+
+/// How long one request may take in an archive whose objects are not larger than `bytes`. A thread that
+/// waits for one does not poll its consumer, so it is never more than a third of `poll_interval_max`.
+#[must_use]
+pub fn request_timeout(bytes: usize, poll_interval_max: Duration) -> Duration {
+    let transfer = Duration::from_secs(bytes as u64 / BYTES_PER_SECOND_MIN);
+    (REQUEST_TIMEOUT + transfer).min(poll_interval_max / 3)
+}
 
 /// S3's code for a bucket that is not there.
 const NO_BUCKET: &str = "NoSuchBucket";
@@ -48,6 +57,8 @@ impl Bucket {
     /// Opens `s3://bucket/prefix`. Credentials, region and the like come from the `AWS_…` environment
     /// variables, then from `options`, which have the names of `object_store` (`aws_endpoint`, …).
     ///
+    /// A request that takes longer than `timeout` has failed; see [`request_timeout`].
+    ///
     /// `runtime` must be driven by another thread for as long as the store is used, and calls must not
     /// come from that runtime's own threads.
     ///
@@ -56,6 +67,7 @@ impl Bucket {
     pub fn open<'a>(
         url: &str,
         options: impl IntoIterator<Item = (&'a str, &'a str)>,
+        timeout: Duration,
         runtime: Handle,
     ) -> Result<Bucket> {
         let place = url.trim_end_matches('/').to_owned();
@@ -79,7 +91,7 @@ impl Bucket {
             ))
             .is_some_and(|value| value == "true");
         let client = ClientOptions::new()
-            .with_timeout(REQUEST_TIMEOUT)
+            .with_timeout(timeout)
             .with_allow_http(allows_http);
         let no_retries = RetryConfig {
             max_retries: 0,
@@ -213,12 +225,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_large_object_has_more_time_but_never_as_much_as_a_consumer_may_be_silent() {
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        assert_eq!(
+            request_timeout(60 << 20, minutes(5)),
+            Duration::from_secs(90)
+        );
+        assert_eq!(
+            request_timeout(4 << 30, minutes(5)),
+            Duration::from_secs(100)
+        );
+    }
+
+    #[test]
     fn wrong_urls_and_options_are_refused_by_name() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
         let open = |url, options: &[(&'static str, &'static str)]| {
-            Bucket::open(url, options.iter().copied(), runtime.handle().clone())
+            Bucket::open(
+                url,
+                options.iter().copied(),
+                REQUEST_TIMEOUT,
+                runtime.handle().clone(),
+            )
         };
         let error = open("http://b", &[]).unwrap_err();
         assert!(error.message.contains("s3://"), "{error}");

@@ -118,7 +118,8 @@ impl Bucket {
             ("access_key_id", PROBITY),
             ("secret_access_key", "any"),
         ];
-        archive::Bucket::open(&self.url(), options, runtime.handle().clone()).unwrap()
+        let timeout = std::time::Duration::from_secs(30);
+        archive::Bucket::open(&self.url(), options, timeout, runtime.handle().clone()).unwrap()
     }
 
     /// Plants a fault for the next `times` requests with that method and a path of the archive that
