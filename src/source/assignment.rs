@@ -68,16 +68,7 @@ impl Source<'_> {
                     self.without_twin.remove(&partition);
                     self.changes.push(Change::Cleared { partition });
                 }
-                Err(refusal) => {
-                    warn!(partition, %refusal, "partition refused");
-                    match &refusal {
-                        Refusal::NoTwin { topic, .. } => {
-                            self.without_twin.insert(partition, topic.clone())
-                        }
-                        _ => self.without_twin.remove(&partition),
-                    };
-                    self.changes.push(Change::Refused { partition, refusal });
-                }
+                Err(refusal) => self.note_refusal(partition, refusal),
             }
         }
         // Also when the list is empty: the group waits for the answer.
@@ -114,13 +105,19 @@ impl Source<'_> {
 
     /// Stops fetching a partition that cannot be scored.
     pub(super) fn refuse(&mut self, partition: i32, refusal: Refusal) -> Result<()> {
-        warn!(partition, %refusal, "partition refused");
         self.unassign(&[partition])?;
-        if let Refusal::NoTwin { topic, .. } = &refusal {
-            self.without_twin.insert(partition, topic.clone());
-        }
-        self.changes.push(Change::Refused { partition, refusal });
+        self.note_refusal(partition, refusal);
         Ok(())
+    }
+
+    /// Tells of a refusal, and remembers a partition that only waits for its twin.
+    fn note_refusal(&mut self, partition: i32, refusal: Refusal) {
+        warn!(partition, %refusal, "partition refused");
+        match &refusal {
+            Refusal::NoTwin { topic, .. } => self.without_twin.insert(partition, topic.clone()),
+            _ => self.without_twin.remove(&partition),
+        };
+        self.changes.push(Change::Refused { partition, refusal });
     }
 
     /// Where scoring of each partition begins, by its committed offset and its twins.
