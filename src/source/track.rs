@@ -3,7 +3,9 @@
 //! The client hides control and aborted records, so offsets have holes, and a hole looks exactly like
 //! a record that was lost by a seek that failed. A hole is therefore a gap only between two records
 //! that nothing disturbed; after a seek, an assignment or an error, the first record must stand where
-//! it was sought, or a second seek must find the same one. Pure: no client, no clock.
+//! it was sought, or another seek must find it a second time. Only the lowest record found is waited
+//! for: a seek that fails goes on behind the record before it, so it can find none twice, and a seek
+//! that worked is not forgotten because the next one failed. Pure: no client, no clock.
 
 use crate::record::{Gap, NextOffset, Offset};
 
@@ -21,7 +23,7 @@ pub struct Track {
 enum Trust {
     /// The record before was delivered and nothing happened since.
     Steady,
-    /// Sought, assigned or disturbed; `found` is the record that stood there at the last try.
+    /// Sought, assigned or disturbed; `found` is the lowest record that the tries have found there.
     Sought { found: Option<Offset>, tries: u32 },
 }
 
@@ -107,7 +109,7 @@ impl Track {
     }
 
     fn doubt(&mut self, offset: Offset) -> Step {
-        let Trust::Sought { tries, .. } = self.trust else {
+        let Trust::Sought { found, tries } = self.trust else {
             unreachable!("a steady track believes or refuses");
         };
         if tries == SEEKS_MAX {
@@ -116,7 +118,7 @@ impl Track {
             });
         }
         self.trust = Trust::Sought {
-            found: Some(offset),
+            found: Some(found.map_or(offset, |lowest| lowest.min(offset))),
             tries: tries + 1,
         };
         Step::SeekAgain
@@ -181,6 +183,19 @@ mod tests {
             track.on_record(Offset(5)),
             Step::Refuse(Disorder::WentBack { .. })
         ));
+    }
+
+    #[test]
+    fn every_other_seek_may_fail() {
+        // The log holds 1 and 2; a seek that fails goes on behind 1.
+        let mut track = Track::sought(NextOffset(0));
+        let mut deliver = |offset| {
+            track.on_seek(NextOffset(0));
+            track.on_record(Offset(offset))
+        };
+        assert_eq!(deliver(1), Step::SeekAgain);
+        assert_eq!(deliver(2), Step::SeekAgain);
+        assert_eq!(deliver(1), take(Some((0, 1))));
     }
 
     #[test]
