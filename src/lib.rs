@@ -28,6 +28,7 @@ pub mod publish;
 pub mod lane;
 
 // The second role: from the evidence topic to the archive.
+pub mod tlog;
 pub mod archive;
 
 // Around both.
