@@ -18,6 +18,7 @@ use crate::admin::{self, Health};
 use crate::archive::{self, Store};
 use crate::config::Config;
 use crate::error::{Exit, Fatal, Result};
+use crate::keys::Keys;
 use crate::lane::{self, Fate, Observer, Round};
 use crate::metrics::{
     self, ArchiveMetrics, Committed, EntryKind, LaneMetrics, PartitionMetrics, Rebalance,
@@ -166,6 +167,7 @@ pub fn run(
     stop: &Stop,
     watcher: Arc<dyn Watcher>,
 ) -> Result<()> {
+    let keys = Arc::new(Keys::load(&config.keys.folder)?);
     let setup = if roles.score {
         Some(Setup::load(config)?)
     } else {
@@ -230,6 +232,7 @@ pub fn run(
             &identity,
             roles,
             store,
+            keys,
             &health,
             stop,
             watcher,
@@ -315,6 +318,7 @@ fn start_archiver(
     identity: &Identity,
     roles: Roles,
     store: Arc<dyn Store>,
+    keys: Arc<Keys>,
     health: &Arc<Health>,
     stop: &Stop,
     watcher: Arc<dyn Watcher>,
@@ -334,6 +338,12 @@ fn start_archiver(
             age_max: archive.segment_age_max,
             buffer_bytes: archive.buffer_bytes,
         },
+        keys,
+        board: Box::new(archive::board::Topic::new(
+            config.board_client(),
+            config.output.checkpoints.clone(),
+        )),
+        checkpoint_interval: archive.checkpoint_interval,
         seal_on_stop: roles.seal_on_stop,
         drain_timeout: config.limits.drain_timeout,
         observer: Arc::new(ArchiveEyes {

@@ -15,11 +15,12 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
+use super::leaf::GROUP_ROWS;
 use crate::evidence::{Context, FIELD_ID, Facts, Header, Kind, columns};
 use crate::record::Position;
 
 /// Rows of a row group. Also how many distinct event ids a bloom filter is made for.
-const ROW_GROUP_ROWS: usize = 131_072;
+const ROW_GROUP_ROWS: usize = GROUP_ROWS as usize;
 
 /// Rows of a page. What is not in a whole page is held unencoded, in every column of every open segment:
 /// so pages are smaller than Parquet's usual 20,000 rows.

@@ -1,20 +1,74 @@
 //! Evidence for tests: a partition's messages, as the scoring role would write them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, Float32Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
+use bytes::Bytes;
 
+use super::archiver::Identity;
+use super::keeper::Board;
 use super::log::Origin;
 use super::stream::Record;
 use crate::evidence::{
     Context, Facts, Kind, Place, Range, Verdict, Writer, head, lay_out, row_schema,
 };
+use crate::keys::{Keys, Trust};
 use crate::record::{Decision, Digest, NextOffset, Offset, Position, Reason, Rejection, Stage};
+use crate::tlog::Signer;
 
 /// The UTC day in µs, and a noon.
 pub const DAY: i64 = 86_400_000_000;
 pub const NOON: i64 = 19_675 * DAY + DAY / 2;
+
+/// An archiver with a key for every role.
+pub fn identity(writer: &str) -> Identity {
+    let signer = |name: &str, seed| Signer::from_seed(name, [seed; 32]).unwrap();
+    let (log, archiver) = (
+        signer("bank.example", 1),
+        signer("bank.example/archiver", 2),
+    );
+    let trust = Trust {
+        log: vec![log.verifier().clone()],
+        archiver: vec![archiver.verifier().clone()],
+        scorer: vec![scorer().verifier().clone()],
+        ..Trust::default()
+    };
+    let keys = Keys {
+        scorer: None,
+        archiver: Some(archiver),
+        log: vec![log],
+        operator: None,
+        commitment: None,
+        trust,
+    };
+    Identity {
+        writer: writer.to_owned(),
+        keys: Arc::new(keys),
+        clock: || NOON,
+    }
+}
+
+/// A board that its holders share.
+#[derive(Clone, Default)]
+pub struct Paper(pub Arc<Mutex<Vec<Bytes>>>);
+
+impl Board for Paper {
+    fn newest(&mut self) -> Result<Vec<Bytes>, String> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    fn post(&mut self, checkpoint: &str) -> Result<(), String> {
+        let checkpoint = Bytes::copy_from_slice(checkpoint.as_bytes());
+        self.0.lock().unwrap().push(checkpoint);
+        Ok(())
+    }
+}
+
+/// Signs the evidence.
+pub fn scorer() -> Signer {
+    Signer::from_seed("bank.example/scorer", [3; 32]).unwrap()
+}
 
 pub fn origin() -> Origin {
     Origin {

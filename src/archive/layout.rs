@@ -42,6 +42,27 @@ pub fn state(entries: u64) -> String {
     format!("ledger/state/{entries}")
 }
 
+/// A copy of the newest checkpoint, or of one before it: a hint. The one object that is replaced.
+pub const CHECKPOINT: &str = "ledger/checkpoint";
+
+/// The checkpoint of the first `size` entries.
+#[must_use]
+pub fn checkpoint(size: u64) -> String {
+    format!("ledger/cp/{size}")
+}
+
+/// A file of the transparency log, by its path in C2SP tlog-tiles.
+#[must_use]
+pub fn log_file(path: &str) -> String {
+    format!("ledger/{path}")
+}
+
+/// The names and kinds of the columns that row roots are of, by the SHA-256 of the text.
+#[must_use]
+pub fn columns(digest: Digest) -> String {
+    format!("columns/{digest}.txt")
+}
+
 /// The columns and facts that evidence names by their SHA-256: an Arrow IPC schema message.
 #[must_use]
 pub fn context(digest: Digest) -> String {
@@ -113,6 +134,8 @@ mod tests {
         assert_eq!(entry(1_000), "ledger/entry/x001/000");
         assert_eq!(entry(1_234_067), "ledger/entry/x001/x234/067");
         assert_eq!(state(512), "ledger/state/512");
+        assert_eq!(checkpoint(7), "ledger/cp/7");
+        assert_eq!(log_file("tile/0/000"), "ledger/tile/0/000");
         let digest = Digest::of(b"abc");
         assert_eq!(context(digest), format!("contexts/{digest}.arrows"));
         assert_eq!(model(digest), format!("models/{digest}"));

@@ -20,10 +20,13 @@
 //! ```
 
 pub mod archiver;
+pub mod board;
 pub mod collect;
 mod columns;
 #[cfg(test)]
 mod fixture;
+mod head;
+pub mod keeper;
 pub mod layout;
 pub mod leaf;
 pub mod ledger;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::columns::Rows;
 use super::layout::Day;
-use super::ledger::{InputId, Segment, StreamId, Tip};
+use super::ledger::{Committed, InputId, Segment, StreamId, Tip};
 use super::segment::{Closed, Open, Refused, Start};
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::{Context, Header, Reader, head};
@@ -38,7 +38,7 @@ pub(super) enum Phase {
     /// The file of the last entry is there. Messages make new segments.
     Following,
     /// The file of this entry, the stream's last, is missing. Its messages make it again.
-    Finishing(Box<Segment>),
+    Finishing(Box<Committed>),
     /// Something does not join. Only an operator can help.
     Stopped,
 }
@@ -139,7 +139,8 @@ impl Stream {
             ));
         }
         if let Phase::Finishing(entry) = &self.phase
-            && (record.position.0 >= entry.next.0 || header.context != entry.context)
+            && (record.position.0 >= entry.segment.next.0
+                || header.context != entry.segment.context)
         {
             return Err(format!(
                 "it is not what ledger entry {} says is there",

@@ -127,6 +127,7 @@ pub fn run(options: &Options) -> Result<()> {
         &config.output.scored,
         &config.output.evidence,
         &config.output.dead_letter,
+        &config.output.checkpoints,
     ];
     for topic in topics {
         cluster

@@ -1,13 +1,22 @@
 use super::*;
 use crate::archive::Nobody;
-use crate::archive::fixture::{DAY, NOON, Topic, context, origin};
+use crate::archive::fixture::{DAY, NOON, Topic, context, identity, origin};
+use crate::archive::ledger::Segment;
 use crate::archive::store::memory::Memory;
 use crate::error::Exit;
 use std::time::Duration;
 
 fn open(store: &Arc<Memory>, settings: Settings) -> Archiver {
-    let writer = "probity 0.1.0".to_owned();
-    Archiver::open(store.clone(), origin(), writer, settings, Arc::new(Nobody)).unwrap()
+    let identity = identity("probity 0.1.0");
+    Archiver::open(
+        store.clone(),
+        origin(),
+        identity,
+        settings,
+        Arc::new(Nobody),
+        None,
+    )
+    .unwrap()
 }
 
 fn feed(archiver: &mut Archiver, topic: &Topic) -> Vec<Move> {
@@ -17,14 +26,18 @@ fn feed(archiver: &mut Archiver, topic: &Topic) -> Vec<Move> {
     archiver.take_moves()
 }
 
+fn entry_of(bytes: &[u8]) -> Entry {
+    Entry::parse(bytes).unwrap().0
+}
+
 fn segments(store: &Arc<Memory>) -> Vec<Segment> {
     let paths = store.paths("ledger/entry/");
     let entries = paths
         .iter()
-        .map(|path| Entry::parse(&store.get(path).unwrap().unwrap()).unwrap());
-    let segments = entries.filter_map(|entry| match entry {
-        Entry::Segment(segment) => Some(*segment),
-        Entry::Break(_) | Entry::Reseal(_) => None,
+        .map(|path| entry_of(&store.get(path).unwrap().unwrap()));
+    let segments = entries.filter_map(|entry| match entry.body {
+        Body::Segment(segment) => Some(*segment),
+        _ => None,
     });
     segments.collect()
 }
@@ -92,8 +105,8 @@ fn segments_lie_under_the_day_of_their_rows() {
     assert_eq!(
         store.paths(layout::SEGMENTS),
         [
-            "segments/dt=2023-11-14/payments.evidence-0-00000000000000000000-0.parquet",
-            "segments/dt=2023-11-15/payments.evidence-0-00000000000000000001-1.parquet",
+            "segments/dt=2023-11-14/payments.evidence-0-00000000000000000000-2.parquet",
+            "segments/dt=2023-11-15/payments.evidence-0-00000000000000000001-3.parquet",
         ]
     );
 }
@@ -294,19 +307,24 @@ fn a_file_that_is_missing_is_made_again_to_the_byte_before_anything_follows() {
     assert_eq!(segments(&store).len(), 1);
     // Another version makes other bytes of the same rows, and says so first.
     store.objects.lock().unwrap().remove(&entry.path);
-    let writer = "probity 9".to_owned();
-    let nobody = Arc::new(Nobody);
-    let mut newer =
-        Archiver::open(store.clone(), origin(), writer, Settings::default(), nobody).unwrap();
+    let (newer, nobody) = (identity("probity 9"), Arc::new(Nobody));
+    let mut newer = Archiver::open(
+        store.clone(),
+        origin(),
+        newer,
+        Settings::default(),
+        nobody,
+        None,
+    )
+    .unwrap();
     newer.assign(0).unwrap();
     feed(&mut newer, &topic);
     let bytes = store.get(&entry.path).unwrap().unwrap();
-    let reseal = store.get(&layout::entry(1)).unwrap().unwrap();
+    let reseal = store.get(&layout::entry(3)).unwrap().unwrap();
     assert_eq!(
-        Entry::parse(&reseal).unwrap(),
-        Entry::Reseal(Reseal {
-            n: 1,
-            entry: 0,
+        entry_of(&reseal).body,
+        Body::Reseal(Reseal {
+            entry: 2,
             sha256: Digest::of(&bytes),
             bytes: bytes.len() as u64
         })

@@ -1,7 +1,7 @@
 use super::*;
 use crate::archive::fixture::{NOON, Topic, context};
 use crate::evidence::{Header, Reader, head};
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::array::{Array as _, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, Schema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding};
