@@ -242,7 +242,9 @@ mod tests {
         let mut bytes = FixedSizeBinaryBuilder::new(5);
         for value in values {
             match value {
-                Some(value) => bytes.append_value([&value.to_le_bytes()[..], b"-"].concat()).unwrap(),
+                Some(value) => bytes
+                    .append_value([&value.to_le_bytes()[..], b"-"].concat())
+                    .unwrap(),
                 None => bytes.append_null(),
             }
         }

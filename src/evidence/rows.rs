@@ -96,7 +96,12 @@ fn fixed() -> Vec<Field> {
         column(columns::CHUNK_ROWS, DataType::Int32, true, 64),
         column(columns::LEADER_EPOCH, DataType::Int32, true, 65),
         column(columns::PAYLOAD_BYTES, DataType::Int32, true, 66),
-        column(columns::PAYLOAD_COMMITMENT, binary(COMMITMENT_LEN), true, 67),
+        column(
+            columns::PAYLOAD_COMMITMENT,
+            binary(COMMITMENT_LEN),
+            true,
+            67,
+        ),
         column(columns::ROW_SALT, binary(SALT_LEN), false, 68),
         column(columns::THRESHOLD, DataType::Float64, true, 69),
         column(columns::BATCH_ROW, DataType::Int32, true, 70),
@@ -287,7 +292,11 @@ fn bytes<const LEN: usize>(values: impl ExactSizeIterator<Item = Option<[u8; LEN
     let nulls = NullBuffer::from(is_valid);
     let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
     let len = i32::try_from(LEN).expect("a few bytes");
-    Arc::new(FixedSizeBinaryArray::new(len, Buffer::from_vec(bytes), nulls))
+    Arc::new(FixedSizeBinaryArray::new(
+        len,
+        Buffer::from_vec(bytes),
+        nulls,
+    ))
 }
 
 fn int64<'a>(rows: &'a RecordBatch, name: &str) -> &'a Int64Array {
