@@ -25,6 +25,7 @@ mod columns;
 #[cfg(test)]
 mod fixture;
 pub mod layout;
+pub mod leaf;
 pub mod ledger;
 pub mod log;
 pub mod roll;
