@@ -19,7 +19,7 @@ use crate::archive::{self, Store};
 use crate::config::Config;
 use crate::error::{Exit, Fatal, Result};
 use crate::keys::Keys;
-use crate::lane::{self, Fate, Observer, Round};
+use crate::lane::{self, Fate, Observer, Round, Sealer};
 use crate::metrics::{
     self, ArchiveMetrics, Committed, EntryKind, LaneMetrics, PartitionMetrics, Rebalance,
 };
@@ -219,6 +219,7 @@ pub fn run(
             setup,
             &identity,
             ids,
+            &Sealer::new(keys.clone())?,
             &health,
             stop,
             &watcher,
@@ -265,6 +266,7 @@ fn start_lanes(
     setup: &Setup,
     identity: &Identity,
     ids: TopicIds,
+    sealer: &Sealer,
     health: &Arc<Health>,
     stop: &Stop,
     watcher: &Arc<dyn Watcher>,
@@ -279,7 +281,7 @@ fn start_lanes(
     );
     drop(stages);
     for lane in 0..config.pipeline.lanes {
-        let settings = setup.lane(config, identity, ids);
+        let settings = setup.lane(config, identity, ids, sealer);
         let (consumer, producer) = (config.consumer(lane), config.producer(lane));
         let stages = setup.stages()?;
         let mut observer = Eyes {

@@ -25,7 +25,7 @@ use crate::error::{Fatal, Result};
 use crate::evidence::{Context, Header, Reader};
 use crate::keys::{Keys, Role};
 use crate::record::{Digest, NextPosition, Position};
-use crate::tlog::Signer;
+use crate::tlog::{Signer, Verifier};
 
 /// What the driver must do with its source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +48,8 @@ pub struct Archiver {
     observer: Arc<dyn Observer>,
     head: Option<Head>,
     reader: Reader,
+    /// Whose evidence is believed.
+    scorers: Vec<Verifier>,
     /// Contexts and columns that are in the store.
     stored: BTreeSet<Digest>,
     streams: BTreeMap<i32, Stream>,
@@ -119,6 +121,7 @@ impl Archiver {
             )));
         }
         Ok(Archiver {
+            scorers: log.holders(Role::Scorer),
             log,
             store,
             origin,
@@ -292,7 +295,8 @@ impl Archiver {
         if !header.brings_context && !self.reader.knows(header.context) {
             self.fetch_context(header.context)?;
         }
-        Ok(self.streams[&partition].join(&mut self.reader, header, bytes, record))
+        let stream = &self.streams[&partition];
+        Ok(stream.join(&mut self.reader, header, bytes, record, &self.scorers))
     }
 
     /// A message may name a context that a committed segment already had: then the archive has it.
@@ -330,6 +334,9 @@ impl Archiver {
             stream.in_doubt = true;
             let next = stream.cursor.next;
             self.moves.push(Move::Seek(partition, next));
+            // Or its scorer's key is new.
+            self.log.catch_up()?;
+            self.scorers = self.log.holders(Role::Scorer);
             return Ok(());
         }
         if matches!(stream.phase, Phase::Following) && self.seal(partition)? == Outcome::LostRace {

@@ -27,7 +27,7 @@ use super::store::Store;
 use super::stream::Record;
 use crate::clock::now_micros;
 use crate::error::{Fatal, Result};
-use crate::evidence::Header;
+use crate::evidence::{Header, SIGNATURE};
 use crate::keys::Keys;
 use crate::record::Position;
 
@@ -151,7 +151,8 @@ impl Collector {
             Some(Ok(message)) => {
                 let record = Record {
                     position: Position(message.offset()),
-                    header: evidence_header(&message),
+                    header: header(&message, Header::NAME),
+                    signature: header(&message, SIGNATURE),
                     value: message.payload().unwrap_or_default(),
                 };
                 self.archiver().message(message.partition(), record)?;
@@ -294,11 +295,11 @@ impl Collector {
     }
 }
 
-fn evidence_header<'a>(message: &'a BorrowedMessage<'_>) -> Option<&'a [u8]> {
+fn header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
     let headers = message.headers()?;
     (0..headers.count())
         .map(|index| headers.get(index))
-        .find(|header| header.key == Header::NAME)
+        .find(|header| header.key == name)
         .and_then(|header| header.value)
 }
 

@@ -11,7 +11,8 @@ use super::keeper::Board;
 use super::log::Origin;
 use super::stream::Record;
 use crate::evidence::{
-    Context, Facts, Kind, Place, Range, Verdict, Writer, head, lay_out, row_schema,
+    Context, Facts, Flags, Kind, Payload, Place, Range, Seal, Verdict, Writer, head, lay_out,
+    row_schema, sign,
 };
 use crate::keys::{Keys, Trust};
 use crate::record::{Decision, Digest, NextOffset, Offset, Position, Reason, Rejection, Stage};
@@ -92,15 +93,19 @@ pub fn context(model_version: &str) -> Arc<Context> {
         input_topic_id: "input-id".into(),
         input_schema: Digest::of(b"schema").to_string(),
         event_id: "event_id".into(),
+        event_time: "event_time".into(),
         model_name: "card-risk".into(),
         model_version: model_version.into(),
         model_sha256: Digest::of(b"model").to_string(),
         package_sha256: Digest::of(b"package").to_string(),
         policy_version: "1".into(),
+        policy_sha256: Digest::of(b"policy").to_string(),
         runtime: "onnxruntime 1".into(),
+        runtime_sha256: Digest::of(b"runtime").to_string(),
         provider: "cpu".into(),
         admission: "deterministic".into(),
         config_sha256: Digest::of(b"config").to_string(),
+        commitment_key: "commitment-0123456789abcdef".into(),
     };
     Arc::new(Context::new(&schema.unwrap(), facts))
 }
@@ -110,6 +115,7 @@ pub fn context(model_version: &str) -> Arc<Context> {
 pub struct Written {
     pub position: Position,
     pub header: Vec<u8>,
+    pub signature: Vec<u8>,
     pub value: Vec<u8>,
 }
 
@@ -118,6 +124,7 @@ impl Written {
         Record {
             position: self.position,
             header: Some(&self.header),
+            signature: Some(&self.signature),
             value: &self.value,
         }
     }
@@ -182,6 +189,7 @@ impl Topic {
             let header = message.header.to_bytes();
             assert_eq!(head(&header, &message.value), new_head);
             self.records.push(Written {
+                signature: sign(&scorer(), self.partition, message.head).to_vec(),
                 position: Position(self.end),
                 header,
                 value: message.value,
@@ -204,8 +212,28 @@ impl Topic {
             offset,
             next: NextOffset(self.offset),
             broker_time: (kind != Kind::Gap).then_some(NOON + row as i64),
+            leader_epoch: (kind != Kind::Gap).then_some(3),
+            batch_row: (kind != Kind::Gap).then_some(row as i32),
             rejection: (kind == Kind::Rejected).then_some(rejected),
+            flags: Flags {
+                imputed: kind == Kind::Scored && offset.0 % 2 == 0,
+                unknown_fields: false,
+            },
+            seal: seal(kind, offset),
         }
+    }
+}
+
+/// Made of the offset, so that the same messages can be written again.
+fn seal(kind: Kind, offset: Offset) -> Seal {
+    let bytes = Digest::of(&offset.0.to_be_bytes()).0;
+    let payload = Payload {
+        bytes: 300 + i32::from(bytes[0]),
+        commitment: bytes,
+    };
+    Seal {
+        payload: (kind != Kind::Gap).then_some(payload),
+        salt: *bytes.last_chunk().unwrap(),
     }
 }
 
@@ -215,6 +243,7 @@ fn verdict(place: &Place) -> Option<Verdict> {
         score: 1.0 / (1 + place.offset.0 % 97) as f32,
         margin: Some(place.offset.0 as f32),
         decision: Decision::ALL[usize::try_from(place.offset.0 % 3).unwrap()],
+        threshold: [None, Some(0.5), Some(0.9)][usize::try_from(place.offset.0 % 3).unwrap()],
     })
 }
 

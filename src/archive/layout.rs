@@ -81,6 +81,18 @@ pub fn config(digest: Digest) -> String {
     format!("configs/{digest}.toml")
 }
 
+/// What scores were computed on (library, processor, program), by its SHA-256.
+#[must_use]
+pub fn runtime(digest: Digest) -> String {
+    format!("runtimes/{digest}.json")
+}
+
+/// The policy that made decisions of scores, as its canonical text, by its SHA-256.
+#[must_use]
+pub fn policy(digest: Digest) -> String {
+    format!("policies/{digest}.txt")
+}
+
 /// The schema of the input, by its SHA-256.
 #[must_use]
 pub fn schema(digest: Digest) -> String {
@@ -140,6 +152,8 @@ mod tests {
         assert_eq!(context(digest), format!("contexts/{digest}.arrows"));
         assert_eq!(model(digest), format!("models/{digest}"));
         assert_eq!(config(digest), format!("configs/{digest}.toml"));
+        assert_eq!(runtime(digest), format!("runtimes/{digest}.json"));
+        assert_eq!(policy(digest), format!("policies/{digest}.txt"));
         assert_eq!(schema(digest), format!("schemas/{digest}.avsc"));
         let day = Day::of(1_700_000_000_000_000).unwrap();
         let path = segment(day, "payments.evidence", 3, NextPosition(42), 7);

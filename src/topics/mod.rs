@@ -176,7 +176,10 @@ impl<'a> Topics<'a> {
             (Some(description), _) => description.partitions,
             (None, Some(count)) => {
                 self.create_topic(input, count, replicas, &[])?;
-                done.push(format!("created topic {input} with {}", show_partitions(count)));
+                done.push(format!(
+                    "created topic {input} with {}",
+                    show_partitions(count)
+                ));
                 count
             }
             (None, None) => {
@@ -194,7 +197,10 @@ impl<'a> Topics<'a> {
         ] {
             if self.describe(topic)?.is_none() {
                 self.create_topic(topic, count, replicas, settings)?;
-                done.push(format!("created topic {topic} with {}", show_partitions(count)));
+                done.push(format!(
+                    "created topic {topic} with {}",
+                    show_partitions(count)
+                ));
             }
         }
         done.extend(self.begin(count, start)?);

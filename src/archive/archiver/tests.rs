@@ -331,3 +331,66 @@ fn a_file_that_is_missing_is_made_again_to_the_byte_before_anything_follows() {
     );
     assert_ne!(Digest::of(&bytes), entry.sha256);
 }
+
+/// A change that somebody without the key can make.
+type Forgery = fn(&mut crate::archive::fixture::Written);
+
+#[test]
+fn evidence_that_no_scorer_signed_is_never_archived() {
+    let forgeries: [(&str, Forgery); 3] = [
+        ("another value", |written| {
+            *written.value.last_mut().unwrap() ^= 1;
+        }),
+        ("no signature", |written| written.signature.clear()),
+        ("another key", |written| {
+            let key = Signer::from_seed("bank.example/scorer", [9; 32]).unwrap();
+            let head = crate::evidence::head(&written.header, &written.value);
+            written.signature = crate::evidence::sign(&key, 0, head).to_vec();
+        }),
+    ];
+    for (what, forge) in forgeries {
+        let store = Arc::new(Memory::default());
+        let mut archiver = open(&store, Settings::default());
+        archiver.assign(0).unwrap();
+        let mut topic = topic(2, &[NOON, NOON]);
+        forge(&mut topic.records[1]);
+        let moves = feed(&mut archiver, &topic);
+        assert_eq!(moves, [Move::Seek(0, NextPosition(1))], "{what}");
+        archiver.message(0, topic.records[1].record()).unwrap();
+        archiver.seal_all().unwrap();
+        assert_eq!(archiver.stopped(), 1, "{what}");
+        let rows: Vec<_> = segments(&store).iter().map(|s| s.rows).collect();
+        assert_eq!(rows, [2], "what came before it is good: {what}");
+    }
+}
+
+#[test]
+fn a_scorer_whose_key_is_new_is_believed_once_the_ledger_names_it() {
+    let store = Arc::new(Memory::default());
+    let mut archiver = open(&store, Settings::default());
+    archiver.assign(0).unwrap();
+    let key = Signer::from_seed("bank.example/scorer", [9; 32]).unwrap();
+    let mut topic = topic(2, &[NOON]);
+    let written = &mut topic.records[0];
+    let head = crate::evidence::head(&written.header, &written.value);
+    written.signature = crate::evidence::sign(&key, 0, head).to_vec();
+    // The archiver that has the log key starts with a trust.toml that names it.
+    let mut other = identity("probity 0.1.0");
+    let keys = Arc::get_mut(&mut other.keys).unwrap();
+    keys.trust.scorer.push(key.verifier().clone());
+    let nobody = Arc::new(Nobody);
+    Archiver::open(
+        store.clone(),
+        origin(),
+        other,
+        Settings::default(),
+        nobody,
+        None,
+    )
+    .unwrap();
+    feed(&mut archiver, &topic);
+    archiver.message(0, topic.records[0].record()).unwrap();
+    archiver.seal_all().unwrap();
+    assert_eq!(archiver.stopped(), 0);
+    assert_eq!(segments(&store).len(), 1);
+}

@@ -17,10 +17,14 @@ fn produce(producer: &BaseProducer, topic: &mut Topic) {
             key: Header::NAME,
             value: Some(&record.header),
         };
+        let signature = KafkaHeader {
+            key: SIGNATURE,
+            value: Some(&record.signature),
+        };
         let message = BaseRecord::<(), [u8]>::to(TOPIC)
             .partition(topic.partition)
             .payload(&record.value)
-            .headers(OwnedHeaders::new().insert(header));
+            .headers(OwnedHeaders::new().insert(header).insert(signature));
         producer.send(message).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(Duration::from_secs(30)).unwrap();
