@@ -63,7 +63,12 @@ impl Policy {
         scores.iter().map(|score| self.decide_one(*score)).collect()
     }
 
-    fn decide_one(&self, score: f32) -> Decision {
+    /// The decision on one score.
+    ///
+    /// # Panics
+    /// As [`Policy::decide`].
+    #[must_use]
+    pub fn decide_one(&self, score: f32) -> Decision {
         assert!(
             score.is_finite(),
             "a score that is not finite reached the policy"
@@ -87,6 +92,18 @@ impl Policy {
             Decision::Review => Some(self.review),
             Decision::Approve => None,
         }
+    }
+
+    /// Reads what [`Policy::canonical`] writes. None for any other text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Policy> {
+        let mut lines = text.lines();
+        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
+        value("probity policy")?;
+        let version = value("version")?;
+        let (review, decline) = (value("review")?.parse().ok()?, value("decline")?.parse().ok()?);
+        let policy = Policy::new(version, review, decline).ok()?;
+        (policy.canonical() == text).then_some(policy)
     }
 
     /// The policy as text, the same for every way to write it in `model.toml`: what is archived, and
@@ -113,6 +130,22 @@ mod tests {
 
     fn policy(review: f64, decline: f64) -> Policy {
         Policy::new("1", review, decline).unwrap()
+    }
+
+    #[test]
+    fn a_policy_is_read_from_its_text_and_from_no_other() {
+        let written = policy(0.1, 0.75);
+        let text = written.canonical();
+        assert_eq!(Policy::parse(&text), Some(written));
+        for wrong in [
+            text.replace("0.75", "0.750"),
+            text.replace("0.75", "7"),
+            text.replace("policy 1", "policy 2"),
+            format!("{text}\n"),
+            String::new(),
+        ] {
+            assert_eq!(Policy::parse(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -201,6 +201,14 @@ impl Trust {
         }
     }
 
+    /// Trusts one key and no other.
+    #[must_use]
+    pub fn of_key(role: Role, key: Verifier) -> Trust {
+        let mut trust = Trust::default();
+        trust.of_mut(role).push(key);
+        trust
+    }
+
     fn of_mut(&mut self, role: Role) -> &mut Vec<Verifier> {
         match role {
             Role::Log => &mut self.log,

@@ -378,7 +378,8 @@ impl Keeper {
 }
 
 /// The size that a checkpoint claims, signed or not.
-fn size_of(note: &[u8]) -> Option<u64> {
+#[must_use]
+pub fn size_of(note: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(note).ok()?;
     text.lines().nth(1)?.parse().ok()
 }

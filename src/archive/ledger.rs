@@ -203,12 +203,14 @@ impl State {
         if entry.archive != authority.archive {
             return invalid("it is of another archive");
         }
-        self.authorize(&entry.body, &note, authority)?;
+        self.check_signature(&entry.body, &note, authority)?;
         self.fold(entry.clone(), bytes)?;
         Ok(entry)
     }
 
-    fn authorize(
+    /// # Errors
+    /// When no key has signed the note that may sign what it says, here and now.
+    pub fn check_signature(
         &self,
         body: &Body,
         note: &Note<'_>,
@@ -228,11 +230,11 @@ impl State {
         )))
     }
 
-    /// Adds the next entry; its signature was looked at. `bytes` are what is stored.
+    /// Adds the next entry, whoever signed it. `bytes` are what is stored.
     ///
     /// # Errors
     /// When it does not follow; the state is as before then.
-    pub(super) fn fold(&mut self, entry: Entry, bytes: &[u8]) -> Result<(), Invalid> {
+    pub fn fold(&mut self, entry: Entry, bytes: &[u8]) -> Result<(), Invalid> {
         let Entry { n, state, body, .. } = entry;
         if n != self.entries {
             return invalid("its number is not the next one");
@@ -249,6 +251,11 @@ impl State {
         }
         self.entries += 1;
         Ok(())
+    }
+
+    /// Goes on at entry `n` whatever was before: for audits, which tell of every entry. Archivers stop.
+    pub fn go_on(&mut self, n: u64) {
+        self.entries = n;
     }
 
     /// What the next entry must say of this state: its digest, where a snapshot is kept.
@@ -393,7 +400,7 @@ impl State {
         };
         for note in document.keys {
             let (entry, parsed) = Entry::parse(note.as_bytes())?;
-            state.authorize(&entry.body, &parsed, authority)?;
+            state.check_signature(&entry.body, &parsed, authority)?;
             let Body::Key(change) = entry.body else {
                 return invalid("it has a key that no entry gave");
             };

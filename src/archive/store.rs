@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is the contract; [`Local`] keeps objects in a folder, [`Bucket`] in S3 or what speaks its
 //! protocol. Above it, [`get`], [`size`] and [`ensure`] try again with bounded patience and turn what
-//! stays broken into a [`Fatal`]. Nothing here lists: no decision rests on what a listing shows.
+//! stays broken into a [`Fatal`]. Only audits list: no archiver decides by what a listing shows.
 
 mod bucket;
 mod local;
@@ -55,6 +55,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When the outcome is not known.
     fn replace(&self, path: &str, bytes: &Bytes) -> Result<(), StoreError>;
+
+    /// All paths below a folder, in no order. For audits: no archiver decides by it.
+    ///
+    /// # Errors
+    /// When the store cannot answer now.
+    fn list(&self, folder: &str) -> Result<Vec<String>, StoreError>;
 
     /// The archive's root, for messages.
     fn place(&self) -> String;
@@ -171,6 +177,14 @@ fn patiently<T>(
 /// When the store does not answer in time.
 pub fn replace(store: &dyn Store, path: &str, bytes: &Bytes) -> Result<()> {
     patiently(store, "replace", path, || store.replace(path, bytes))
+}
+
+/// Lists a folder, trying again.
+///
+/// # Errors
+/// When the store does not answer in time.
+pub fn list(store: &dyn Store, folder: &str) -> Result<Vec<String>> {
+    patiently(store, "list", folder, || store.list(folder))
 }
 
 /// How often and how long something was tried.

@@ -148,6 +148,10 @@ impl Store for Hasty {
         self.0.replace(path, bytes)
     }
 
+    fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        self.0.list(folder)
+    }
+
     fn place(&self) -> String {
         self.0.place()
     }

@@ -104,6 +104,10 @@ impl Store for Line {
         }
     }
 
+    fn list(&self, _: &str) -> Result<Vec<String>, StoreError> {
+        unreachable!("an archiver lists nothing")
+    }
+
     fn place(&self) -> String {
         "simulation".into()
     }

@@ -222,6 +222,24 @@ impl Store for Bucket {
         put.map(|_| ()).map_err(|error| told(&error))
     }
 
+    fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let mut paths = Vec::new();
+        let mut folders = vec![self.path(folder)?];
+        while let Some(folder) = folders.pop() {
+            let listed = self.store.list_with_delimiter(Some(&folder));
+            let found = self
+                .runtime
+                .block_on(listed)
+                .map_err(|error| told(&error))?;
+            folders.extend(found.common_prefixes);
+            for object in found.objects {
+                let path = object.location.as_ref().strip_prefix(&self.prefix);
+                paths.push(path.expect("it lies below").to_owned());
+            }
+        }
+        Ok(paths)
+    }
+
     fn place(&self) -> String {
         self.place.clone()
     }

@@ -47,6 +47,14 @@ impl Local {
         })
     }
 
+    /// Takes the folder as it is, to read it.
+    pub fn read(root: impl Into<PathBuf>) -> Local {
+        Local {
+            root: root.into(),
+            staged: AtomicU64::new(0),
+        }
+    }
+
     /// Writes the bytes under a name that nobody else has. Process ids repeat, in containers that share
     /// the folder: so the file must be new, and its name says what is in it.
     pub(super) fn stage(&self, bytes: &Bytes) -> io::Result<PathBuf> {
@@ -147,6 +155,24 @@ impl Store for Local {
         fs::create_dir_all(folder)?;
         fs::rename(staged, &target)?;
         Ok(self.sync_folders(folder)?)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let mut paths = Vec::new();
+        let mut folders = vec![self.root.join(folder)];
+        while let Some(folder) = folders.pop() {
+            for found in present(fs::read_dir(folder))?.into_iter().flatten() {
+                let found = found?;
+                if found.file_type()?.is_dir() {
+                    folders.push(found.path());
+                    continue;
+                }
+                let path = found.path();
+                let path = path.strip_prefix(&self.root).expect("it lies below");
+                paths.push(path.to_string_lossy().into_owned());
+            }
+        }
+        Ok(paths)
     }
 
     fn place(&self) -> String {

@@ -105,6 +105,10 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.paths(&format!("{folder}/")))
+    }
+
     fn place(&self) -> String {
         "memory".to_owned()
     }

@@ -1,0 +1,425 @@
+//! Reads the ledger against the keys that the auditor trusts: entries, their tree, checkpoints, tiles.
+//!
+//! Goes on after a finding, so that one report names them all. What an entry says is used only as far as
+//! the entry is sound.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::finding::{Finding, Name};
+use crate::archive::keeper;
+use crate::archive::ledger::{Authority, Body, Break, Committed, Entry, File, State};
+use crate::archive::log::FORMAT;
+use crate::archive::store;
+use crate::archive::{Store, layout};
+use crate::error::{Fatal, Result};
+use crate::keys::{Role, Trust};
+use crate::record::Digest;
+use crate::tlog::checkpoint::Checkpoint;
+use crate::tlog::edge::Edge;
+use crate::tlog::tile::{Bundle, Tile, bundles_between};
+use crate::tlog::tree;
+
+/// `archive.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Origin {
+    pub format: u32,
+    pub archive_id: String,
+    pub cluster_id: String,
+    pub evidence_topic: String,
+    pub evidence_topic_id: String,
+}
+
+/// A segment that was committed, with every file that would do for it.
+#[derive(Clone, Debug)]
+pub struct Filed {
+    pub committed: Committed,
+    pub files: Vec<File>,
+}
+
+/// The ledger as it was read.
+pub struct Ledger {
+    pub origin: Origin,
+    pub authority: Authority,
+    /// The stored bytes of each entry, up to the first that is missing beyond the checkpoint.
+    pub records: Vec<Option<Bytes>>,
+    /// The times of the entries.
+    pub times: Vec<i64>,
+    pub segments: Vec<Filed>,
+    pub breaks: Vec<(u64, Break)>,
+    pub state: State,
+    /// The largest that a trusted key signed and that is of these entries.
+    pub checkpoint: Option<(Checkpoint, Bytes)>,
+    pub findings: Vec<Finding>,
+}
+
+impl Ledger {
+    /// Entries below this number are signed for.
+    #[must_use]
+    pub fn signed(&self) -> u64 {
+        self.checkpoint.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size)
+    }
+
+    /// When the newest entry below the checkpoint was written.
+    #[must_use]
+    pub fn signed_time(&self) -> Option<i64> {
+        let last = usize::try_from(self.signed()).ok()?.checked_sub(1)?;
+        self.times.get(last).copied()
+    }
+}
+
+/// A note that may be a checkpoint, and where it was found.
+struct Candidate {
+    place: String,
+    note: Bytes,
+    /// The auditor kept it: the log must reach it.
+    is_kept: bool,
+}
+
+/// Reads all of it.
+///
+/// # Errors
+/// When the store does not answer. What is wrong with the archive is a finding.
+pub fn read(store: &Arc<dyn Store>, trust: &Trust, kept: &[Bytes]) -> Result<Ledger> {
+    let mut findings = Vec::new();
+    let origin = read_origin(&**store, &mut findings)?;
+    let authority = Authority {
+        archive: Digest::parse(&origin.archive_id).unwrap_or(Digest::ZERO),
+        log: trust.log.clone(),
+    };
+    let mut reader = Reader {
+        store: &**store,
+        line: keeper::origin(authority.log[0].name(), authority.archive),
+        candidates: BTreeMap::new(),
+        edge: Edge::default(),
+        tiles: BTreeMap::new(),
+        ledger: Ledger {
+            origin,
+            authority,
+            records: Vec::new(),
+            times: Vec::new(),
+            segments: Vec::new(),
+            breaks: Vec::new(),
+            state: State::default(),
+            checkpoint: None,
+            findings,
+        },
+    };
+    reader.find_checkpoints(kept)?;
+    reader.read_entries()?;
+    reader.conclude();
+    reader.check_tiles()?;
+    Ok(reader.ledger)
+}
+
+fn read_origin(store: &dyn Store, findings: &mut Vec<Finding>) -> Result<Origin> {
+    let bytes = store::get(store, layout::ARCHIVE)?;
+    let origin: Origin = bytes
+        .as_deref()
+        .and_then(|bytes| serde_json::from_slice(bytes).ok())
+        .ok_or_else(|| {
+            Fatal::integrity(format!(
+                "`{}` in {} does not say which archive this is: it was altered",
+                layout::ARCHIVE,
+                store.place()
+            ))
+        })?;
+    let mut fault = |what: &str| {
+        findings.push(Finding::new(Name::Archive, layout::ARCHIVE, what));
+    };
+    if origin.format != FORMAT {
+        fault("its format is not 2, the one of this version");
+    }
+    let id = format!("{}\n{}", origin.cluster_id, origin.evidence_topic_id);
+    if origin.archive_id != Digest::of(id.as_bytes()).to_string() {
+        fault("its id does not follow from its cluster and topic");
+    }
+    Ok(origin)
+}
+
+struct Reader<'a> {
+    store: &'a dyn Store,
+    /// The first line that checkpoints must have.
+    line: String,
+    /// By the size that they claim.
+    candidates: BTreeMap<u64, Vec<Candidate>>,
+    edge: Edge,
+    /// What each tile must hold, by level and index.
+    tiles: BTreeMap<(u8, u64), Vec<u8>>,
+    ledger: Ledger,
+}
+
+impl Reader<'_> {
+    fn fault(&mut self, name: Name, object: impl Into<String>, what: impl Into<String>) {
+        self.ledger.findings.push(Finding::new(name, object, what));
+    }
+
+    fn find_checkpoints(&mut self, kept: &[Bytes]) -> Result<()> {
+        for note in kept {
+            self.add_candidate("the checkpoint that was kept", note.clone(), true);
+        }
+        let mut paths = store::list(self.store, "ledger/cp")?;
+        paths.push(layout::CHECKPOINT.to_owned());
+        for path in paths {
+            if let Some(note) = store::get(self.store, &path)? {
+                self.add_candidate(&path, note, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_candidate(&mut self, place: &str, note: Bytes, is_kept: bool) {
+        let Some(size) = keeper::size_of(&note) else {
+            return self.fault(Name::CheckpointSignature, place, "it is no checkpoint");
+        };
+        let named = place.strip_prefix("ledger/cp/");
+        if named.is_some_and(|named| named != size.to_string()) {
+            self.fault(Name::CheckpointSignature, place, "it is of another size than its name says");
+        }
+        let candidate = Candidate {
+            place: place.to_owned(),
+            note,
+            is_kept,
+        };
+        self.candidates.entry(size).or_default().push(candidate);
+    }
+
+    fn read_entries(&mut self) -> Result<()> {
+        let claimed = self.candidates.keys().next_back().copied().unwrap_or(0);
+        let mut n = 0;
+        loop {
+            self.judge(n);
+            let path = layout::entry(n);
+            let Some(bytes) = store::get(self.store, &path)? else {
+                // Beyond every checkpoint this is the end. A size that a forger claims is no bound.
+                if n >= claimed || !self.is_there_more(n, claimed)? {
+                    break;
+                }
+                self.fault(Name::EntryMissing, path, "it is not there");
+                self.push(None, Digest::ZERO);
+                n += 1;
+                continue;
+            };
+            let leaf = tree::leaf_hash(&bytes);
+            self.take(n, &path, &bytes);
+            self.push(Some(bytes), leaf);
+            n += 1;
+        }
+        self.rollback(n);
+        Ok(())
+    }
+
+    /// Whether an entry after a missing one is there.
+    fn is_there_more(&self, n: u64, claimed: u64) -> Result<bool> {
+        for later in n + 1..claimed {
+            if store::size(self.store, &layout::entry(later))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn push(&mut self, record: Option<Bytes>, leaf: Digest) {
+        self.ledger.records.push(record);
+        self.ledger.state.go_on(self.ledger.records.len() as u64);
+        let times = self.ledger.records.len();
+        self.ledger.times.resize(times, 0);
+        for (tile, bytes) in self.edge.grow([leaf]) {
+            self.tiles.insert((tile.level, tile.index), bytes);
+        }
+    }
+
+    /// One entry: its form, its signature, whether it follows.
+    fn take(&mut self, n: u64, path: &str, bytes: &Bytes) {
+        let parsed = Entry::parse(bytes);
+        let (entry, note) = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => return self.fault(Name::EntryMalformed, path, error.0),
+        };
+        self.ledger.times.resize(n as usize, 0);
+        self.ledger.times.push(entry.time);
+        if entry.archive != self.ledger.authority.archive {
+            self.fault(Name::EntryOrder, path, "it is of another archive");
+        }
+        let Ledger { state, authority, .. } = &self.ledger;
+        if let Err(error) = state.check_signature(&entry.body, &note, authority) {
+            self.fault(Name::EntrySignature, path, error.0);
+        }
+        let body = entry.body.clone();
+        if let Err(error) = self.ledger.state.fold(entry, bytes) {
+            self.fault(Name::EntryOrder, path, error.0);
+            return;
+        }
+        match body {
+            Body::Segment(segment) => {
+                let file = File {
+                    sha256: segment.sha256,
+                    bytes: segment.bytes,
+                };
+                self.ledger.segments.push(Filed {
+                    committed: Committed {
+                        n,
+                        segment: *segment,
+                    },
+                    files: vec![file],
+                });
+            }
+            Body::Reseal(reseal) => {
+                let mut segments = self.ledger.segments.iter_mut();
+                if let Some(filed) = segments.find(|filed| filed.committed.n == reseal.entry) {
+                    filed.files.push(File {
+                        sha256: reseal.sha256,
+                        bytes: reseal.bytes,
+                    });
+                }
+            }
+            Body::Break(brk) => self.ledger.breaks.push((n, brk)),
+            Body::Key(_) | Body::Event(_) | Body::Heartbeat => {}
+        }
+    }
+
+    /// Compares the checkpoints of the entries so far.
+    fn judge(&mut self, size: u64) {
+        let Some(candidates) = self.candidates.remove(&size) else {
+            return;
+        };
+        let known = self.ledger.state.holders(Role::Log, &self.ledger.authority);
+        let root = self.edge.root();
+        for Candidate { place, note, is_kept } in candidates {
+            match Checkpoint::open(&note, &self.line, &known) {
+                Ok(checkpoint) if checkpoint.root == root => {
+                    self.ledger.checkpoint = Some((checkpoint, note));
+                }
+                Ok(_) if is_kept => {
+                    let what = "the entries here are others than those that it was of";
+                    self.fault(Name::CheckpointFork, place, what);
+                }
+                Ok(_) => {
+                    let what = "its root is not that of the entries";
+                    self.fault(Name::CheckpointRoot, place, what);
+                }
+                Err(error) => self.fault(Name::CheckpointSignature, place, error.to_string()),
+            }
+        }
+    }
+
+    /// Checkpoints of more entries than there are.
+    fn rollback(&mut self, entries: u64) {
+        let known = self.ledger.state.holders(Role::Log, &self.ledger.authority);
+        for (size, candidates) in std::mem::take(&mut self.candidates) {
+            for Candidate { place, note, .. } in candidates {
+                match Checkpoint::open(&note, &self.line, &known) {
+                    Ok(_) => {
+                        let what = format!("it is of {size} entries, and {entries} are there");
+                        self.fault(Name::Rollback, place, what);
+                    }
+                    Err(error) => self.fault(Name::CheckpointSignature, place, error.to_string()),
+                }
+            }
+        }
+    }
+
+    fn conclude(&mut self) {
+        if self.ledger.checkpoint.is_none() {
+            let what = "there is no checkpoint of these entries that a trusted key signed";
+            self.fault(Name::CheckpointMissing, layout::CHECKPOINT, what);
+        }
+    }
+
+    /// Tiles and bundles that are there must be those of the entries. That all are there is not asked: they
+    /// follow from the entries.
+    fn check_tiles(&mut self) -> Result<()> {
+        for path in store::list(self.store, "ledger/tile")? {
+            let bytes = store::get(self.store, &path)?.unwrap_or_default();
+            let is_right = match path.strip_prefix("ledger/").and_then(parse_tile) {
+                Some(Derived::Tile(tile)) => self.tile(tile).is_none_or(|tile| tile == bytes),
+                Some(Derived::Bundle(bundle)) => {
+                    self.bundle(bundle).is_none_or(|bundle| bundle == bytes)
+                }
+                None => false,
+            };
+            if !is_right {
+                self.fault(Name::Tile, path, "it does not follow from the entries");
+            }
+        }
+        for path in store::list(self.store, "ledger/state")? {
+            self.check_state(&path)?;
+        }
+        Ok(())
+    }
+
+    /// What a tile must hold; none if it reaches beyond the entries, where nothing is claimed.
+    fn tile(&self, tile: Tile) -> Option<Vec<u8>> {
+        let hashes = self.tiles.get(&(tile.level, tile.index))?;
+        let wanted = hashes.get(..usize::from(tile.width) * size_of::<Digest>())?;
+        Some(wanted.to_vec())
+    }
+
+    fn bundle(&self, bundle: Bundle) -> Option<Vec<u8>> {
+        let records = bundle.records();
+        let records = self
+            .ledger
+            .records
+            .get(records.start as usize..records.end as usize)?;
+        let records: Option<Vec<&Bytes>> = records.iter().map(Option::as_ref).collect();
+        bundle.encode(&records?).ok()
+    }
+
+    /// The entry of a fold's number names its digest.
+    fn check_state(&mut self, path: &str) -> Result<()> {
+        let n = path.rsplit('/').next().and_then(|name| name.parse().ok());
+        let record = n.and_then(|n: usize| self.ledger.records.get(n).cloned());
+        let Some(Some(record)) = record else {
+            return Ok(());
+        };
+        let Ok((entry, _)) = Entry::parse(&record) else {
+            return Ok(());
+        };
+        let found = store::get(self.store, path)?.map(|bytes| Digest::of(&bytes));
+        if entry.state != found {
+            self.fault(Name::Object, path, "it is not the fold that its entry names");
+        }
+        Ok(())
+    }
+}
+
+/// What can be made again from the entries.
+enum Derived {
+    Tile(Tile),
+    Bundle(Bundle),
+}
+
+/// The tile or bundle of a path.
+fn parse_tile(path: &str) -> Option<Derived> {
+    let rest = path.strip_prefix("tile/")?;
+    let (level, rest) = rest.split_once('/')?;
+    let (number, width) = match rest.split_once(".p/") {
+        Some((number, width)) => (number, width.parse().ok()?),
+        None => (rest, 256),
+    };
+    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+    let index = digits.parse().ok()?;
+    let derived = match level {
+        "entries" => Derived::Bundle(Bundle { index, width }),
+        level => Derived::Tile(Tile {
+            level: level.parse().ok()?,
+            index,
+            width,
+        }),
+    };
+    // One path per tile: 0067 is none.
+    let own = match &derived {
+        Derived::Tile(tile) => tile.path(),
+        Derived::Bundle(bundle) => bundle.path(),
+    };
+    (own == path).then_some(derived)
+}
+
+/// All bundles of a log, for readers that take entries by the bundle.
+#[must_use]
+pub fn bundles(size: u64) -> Vec<Bundle> {
+    bundles_between(0, size)
+}

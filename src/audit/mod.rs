@@ -1,0 +1,70 @@
+//! What an auditor does with an archive, offline and without changing it.
+//!
+//! [`verify`] checks everything or a part and reports findings; [`prove`] makes and checks the proof of one
+//! row; [`replay`] decides again what was decided; [`show`] tells the life of one decision. [`ledger`] reads
+//! the entries against the keys that the auditor trusts, [`file`] one segment, [`find`] looks events up.
+//!
+//! Nothing here believes the archive: what is found is compared with what was signed. `schemas/ARCHIVE.md`
+//! is the contract, and names the findings.
+
+pub mod file;
+pub mod find;
+pub mod finding;
+pub mod ledger;
+pub mod prove;
+pub mod replay;
+pub mod show;
+pub mod verify;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::archive::{Local, Store};
+use crate::error::{Exit, Fatal, Result};
+use crate::keys::{Role, Trust};
+use crate::tlog::Verifier;
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+/// Opens the folder of an archive to read it.
+///
+/// # Errors
+/// When there is no such folder, or no archive in it.
+pub fn open(folder: &Path) -> Result<Arc<dyn Store>> {
+    let archive = folder.join(crate::archive::layout::ARCHIVE);
+    if !archive.is_file() {
+        return Err(Fatal::new(
+            Exit::Usage,
+            format!(
+                "{} is not the folder of an archive: it has no archive.json. copy a bucket into a \
+                 folder first, for instance with `aws s3 sync`",
+                folder.display()
+            ),
+        ));
+    }
+    Ok(Arc::new(Local::read(folder)))
+}
+
+/// Whom the auditor trusts: a file, or a single log key.
+///
+/// # Errors
+/// When neither is given, or the file or the key is none.
+pub fn trust(file: Option<&Path>, key: Option<&str>) -> Result<Trust> {
+    match (file, key) {
+        (Some(file), _) => Trust::load(file),
+        (None, Some(key)) => {
+            let key = Verifier::parse(key)
+                .map_err(|error| Fatal::usage(format!("`--key {key}` is no key")).because(error))?;
+            Ok(Trust::of_key(Role::Log, key))
+        }
+        (None, None) => Err(Fatal::usage(
+            "say whom you trust: --trust FILE with the operator's trust.toml, or --key with the log key. \
+             compare the log key with one that came to you by another way",
+        )),
+    }
+}

@@ -1,0 +1,438 @@
+//! `probity verify`: everything that was signed, compared with everything that is there.
+//!
+//! Reads the whole ledger, and the files of all segments or of the part that was asked for, on as many
+//! threads as there are processors. Changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Output;
+use super::file::{self, Kept, Policies, Seen};
+use super::finding::{Finding, Name};
+use super::ledger::{self, Filed, Ledger};
+use crate::archive::leaf::Columns;
+use crate::archive::store;
+use crate::archive::{Store, layout};
+use crate::decide::Policy;
+use crate::error::{Exit, Fatal, Result};
+use crate::keys::Trust;
+use crate::record::Digest;
+
+/// What is to be verified.
+pub struct Request {
+    pub folder: PathBuf,
+    pub trust: Trust,
+    /// Whether the age of the checkpoint counts.
+    pub judges_age: bool,
+    /// Checkpoints that the auditor kept from earlier.
+    pub kept: Vec<Bytes>,
+    pub part: Part,
+    pub output: Output,
+    pub now: i64,
+}
+
+/// Of which segments the files are read. The ledger is always read whole.
+#[derive(Clone, Default, Debug)]
+pub struct Part {
+    /// UTC days, `2026-11-23`, first and last.
+    pub days: Option<(String, String)>,
+    pub partitions: Vec<i32>,
+    /// Every so many-th.
+    pub one_in: Option<usize>,
+}
+
+impl Part {
+    fn holds(&self, filed: &Filed) -> bool {
+        let segment = &filed.committed.segment;
+        let day = segment.path.strip_prefix("segments/dt=").unwrap_or("");
+        let day = day.split('/').next().unwrap_or("");
+        let in_days = |(first, last): &(String, String)| first.as_str() <= day && day <= last.as_str();
+        let in_sample = |every: usize| {
+            // Spread by what nobody can choose: the digest of the path.
+            let word = Digest::of(segment.path.as_bytes()).0;
+            usize::from(u16::from_be_bytes([word[0], word[1]])).is_multiple_of(every)
+        };
+        self.days.as_ref().is_none_or(in_days)
+            && (self.partitions.is_empty() || self.partitions.contains(&segment.stream.partition))
+            && self.one_in.is_none_or(in_sample)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.days.is_none() && self.partitions.is_empty() && self.one_in.is_none()
+    }
+}
+
+/// What was verified and what was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub archive: String,
+    pub cluster: String,
+    pub evidence_topic: String,
+    pub entries: u64,
+    pub checkpoint: Option<Head>,
+    pub streams: usize,
+    pub segments: usize,
+    /// Of so many segments the files were read.
+    pub files: usize,
+    pub bytes: u64,
+    pub rows: u64,
+    pub scored: u64,
+    pub rejected: u64,
+    pub gaps: u64,
+    pub breaks: Vec<String>,
+    pub in_flight: Vec<String>,
+    pub seconds: f64,
+    pub findings: Vec<Finding>,
+}
+
+/// The checkpoint that the report rests on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Head {
+    pub size: u64,
+    pub root: String,
+    /// When the last entry below it was written, µs since the epoch.
+    pub time: i64,
+}
+
+/// Verifies, prints the report to `out`, and fails if there are findings.
+///
+/// # Errors
+/// When the folder is no archive or cannot be read; [`Exit::Integrity`] when there are findings.
+pub fn run(request: &Request, out: &mut dyn Write) -> Result<()> {
+    let report = verify(request)?;
+    let text = match request.output {
+        Output::Text => report.to_text(request.part.is_whole()),
+        Output::Json => serde_json::to_string_pretty(&report).expect("texts and numbers") + "\n",
+    };
+    out.write_all(text.as_bytes())
+        .map_err(|error| Fatal::unreachable("cannot write the report").because(error))?;
+    match report.findings.len() {
+        0 => Ok(()),
+        count => Err(Fatal::integrity(format!(
+            "the archive is not verified: {count} {}",
+            if count == 1 { "finding" } else { "findings" }
+        ))),
+    }
+}
+
+/// Verifies.
+///
+/// # Errors
+/// As [`run`], but for findings.
+pub fn verify(request: &Request) -> Result<Report> {
+    let started = Instant::now();
+    let store = super::open(&request.folder)?;
+    let mut ledger = ledger::read(&store, &request.trust, &request.kept)?;
+    let mut findings = std::mem::take(&mut ledger.findings);
+    if request.judges_age {
+        findings.extend(too_old(&ledger, &request.trust, request.now));
+    }
+    let mut in_flight = in_flight(&ledger);
+    let signed = ledger.signed();
+    let (known, newer): (Vec<&Filed>, Vec<&Filed>) = ledger
+        .segments
+        .iter()
+        .partition(|filed| filed.committed.n < signed);
+    for filed in newer {
+        if store::size(&*store, &filed.committed.segment.path)?.is_none() {
+            let path = &filed.committed.segment.path;
+            in_flight.push(format!("{path} is not there yet"));
+        }
+    }
+    findings.extend(foreign_files(&*store, &ledger)?);
+    let chosen: Vec<&Filed> = known
+        .iter()
+        .copied()
+        .filter(|filed| request.part.holds(filed))
+        .collect();
+    let seen = check_files(&store, &chosen)?;
+    findings.extend(check_objects(&*store, &seen.named)?);
+    findings.extend(seen.findings);
+    findings.sort();
+    findings.dedup();
+    let sum = |count: fn(&Filed) -> u64| known.iter().map(|filed| count(filed)).sum();
+    Ok(Report {
+        archive: ledger.origin.archive_id.clone(),
+        cluster: ledger.origin.cluster_id.clone(),
+        evidence_topic: ledger.origin.evidence_topic.clone(),
+        entries: ledger.records.len() as u64,
+        checkpoint: ledger.checkpoint.as_ref().map(|(checkpoint, _)| Head {
+            size: checkpoint.size,
+            root: checkpoint.root.to_string(),
+            time: ledger.signed_time().unwrap_or(0),
+        }),
+        streams: ledger.state.streams().count(),
+        segments: known.len(),
+        files: chosen.len(),
+        bytes: seen.bytes,
+        rows: seen.rows,
+        scored: sum(|filed| filed.committed.segment.scored),
+        rejected: sum(|filed| filed.committed.segment.rejected),
+        gaps: sum(|filed| filed.committed.segment.gaps),
+        breaks: ledger
+            .breaks
+            .iter()
+            .map(|(n, brk)| {
+                format!(
+                    "entry {n}: {}, positions {} to {}: {} ({})",
+                    brk.stream, brk.first, brk.next, brk.reason, brk.operator
+                )
+            })
+            .collect(),
+        in_flight,
+        seconds: started.elapsed().as_secs_f64(),
+        findings,
+    })
+}
+
+fn too_old(ledger: &Ledger, trust: &Trust, now: i64) -> Option<Finding> {
+    let age = now.saturating_sub(ledger.signed_time()?);
+    let max = i64::try_from(trust.max_age.as_micros()).unwrap_or(i64::MAX);
+    (age > max).then(|| {
+        let hours = age / 3_600_000_000;
+        let what = format!("its last entry is {hours} hours old; the archiver stopped, or newer ones were cut off");
+        Finding::new(Name::CheckpointOld, layout::CHECKPOINT, what)
+    })
+}
+
+fn in_flight(ledger: &Ledger) -> Vec<String> {
+    let (signed, entries) = (ledger.signed(), ledger.records.len() as u64);
+    match entries - signed.min(entries) {
+        0 => Vec::new(),
+        1 => vec![format!("entry {signed} is not signed for yet")],
+        more => vec![format!("{more} entries from {signed} on are not signed for yet")],
+    }
+}
+
+/// Files under `segments/` that no entry commits.
+fn foreign_files(store: &dyn Store, ledger: &Ledger) -> Result<Vec<Finding>> {
+    let committed: BTreeSet<&str> = ledger
+        .segments
+        .iter()
+        .map(|filed| filed.committed.segment.path.as_str())
+        .collect();
+    let found = store::list(store, layout::SEGMENTS)?;
+    let foreign = found.into_iter().filter(|path| !committed.contains(path.as_str()));
+    Ok(foreign
+        .map(|path| Finding::new(Name::FileForeign, path, "no entry of the ledger commits it"))
+        .collect())
+}
+
+/// Checks files on all processors; tells how far it is on standard error where a person looks.
+fn check_files(store: &Arc<dyn Store>, chosen: &[&Filed]) -> Result<Seen> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new((Seen::default(), None)));
+    let library = Library::new(store.clone());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(chosen.len()) {
+            scope.spawn(|| {
+                while let Some(filed) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let seen = check_file(&**store, filed, &library);
+                    let mut done = done.lock().expect("a panic ends the process");
+                    match seen {
+                        Ok(seen) => done.0.add(seen),
+                        Err(fatal) => done.1 = Some(fatal),
+                    }
+                    progress(next.load(Ordering::Relaxed).min(chosen.len()), chosen.len());
+                }
+            });
+        }
+    });
+    let (mut seen, failed) = done.into_inner().expect("a panic ends the process");
+    match failed {
+        Some(fatal) => Err(fatal),
+        None => {
+            seen.findings.extend(library.into_findings());
+            Ok(seen)
+        }
+    }
+}
+
+fn progress(done: usize, all: usize) {
+    use std::io::IsTerminal as _;
+    let is_last = done == all;
+    if std::io::stderr().is_terminal() && (is_last || done.is_multiple_of(16)) {
+        eprint!("\r{done} of {all} files{}", if is_last { "\n" } else { "" });
+    }
+}
+
+impl Seen {
+    fn add(&mut self, other: Seen) {
+        self.findings.extend(other.findings);
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.named.extend(other.named);
+    }
+}
+
+fn check_file(store: &dyn Store, filed: &Filed, library: &Library) -> Result<Seen> {
+    let segment = &filed.committed.segment;
+    let mut seen = Seen::default();
+    seen.named.insert((Kept::Context, segment.context.to_string()));
+    let Some(bytes) = store::get(store, &segment.path)? else {
+        let what = format!("entry {} commits it, and it is not there", filed.committed.n);
+        seen.findings.push(Finding::new(Name::FileMissing, &segment.path, what));
+        return Ok(seen);
+    };
+    let Some(columns) = library.columns(segment.columns)? else {
+        return Ok(seen);
+    };
+    seen.add(file::check(filed, &bytes, &columns, library));
+    Ok(seen)
+}
+
+/// Columns and policies, each read once.
+struct Library {
+    store: Arc<dyn Store>,
+    columns: Mutex<BTreeMap<Digest, Option<Arc<Columns>>>>,
+    policies: Mutex<BTreeMap<String, Option<Policy>>>,
+    findings: Mutex<Vec<Finding>>,
+}
+
+impl Library {
+    fn new(store: Arc<dyn Store>) -> Library {
+        Library {
+            store,
+            columns: Mutex::default(),
+            policies: Mutex::default(),
+            findings: Mutex::default(),
+        }
+    }
+
+    fn columns(&self, digest: Digest) -> Result<Option<Arc<Columns>>> {
+        let mut known = self.columns.lock().expect("a panic ends the process");
+        if let Some(columns) = known.get(&digest) {
+            return Ok(columns.clone());
+        }
+        let path = layout::columns(digest);
+        let bytes = store::get(&*self.store, &path)?;
+        let bytes = bytes.filter(|bytes| Digest::of(bytes) == digest);
+        let columns = bytes.and_then(|bytes| Columns::parse(&bytes).ok());
+        if columns.is_none() {
+            let what = "it is missing, or not what its name says";
+            let mut findings = self.findings.lock().expect("a panic ends the process");
+            findings.push(Finding::new(Name::Object, path, what));
+        }
+        let columns = columns.map(Arc::new);
+        known.insert(digest, columns.clone());
+        Ok(columns)
+    }
+
+    fn into_findings(self) -> Vec<Finding> {
+        self.findings.into_inner().expect("a panic ends the process")
+    }
+}
+
+impl Policies for Library {
+    fn get(&self, digest: &str) -> Option<Policy> {
+        let mut known = self.policies.lock().expect("a panic ends the process");
+        let read = || {
+            let wanted = Digest::parse(digest)?;
+            let bytes = store::get(&*self.store, &layout::policy(wanted)).ok()??;
+            let policy = Policy::parse(std::str::from_utf8(&bytes).ok()?)?;
+            (policy.digest() == wanted).then_some(policy)
+        };
+        known.entry(digest.to_owned()).or_insert_with(read).clone()
+    }
+}
+
+/// The objects that rows name are there, and are what they are named by.
+fn check_objects(store: &dyn Store, named: &BTreeSet<(Kept, String)>) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut wanted: BTreeSet<(Kept, String)> = named.clone();
+    while let Some((kept, name)) = wanted.pop_first() {
+        let mut fault = |path: &str, what: &str| {
+            findings.push(Finding::new(Name::Object, path, what));
+        };
+        let Some(digest) = Digest::parse(&name) else {
+            fault(&name, "a row names an object by this, which is no digest");
+            continue;
+        };
+        let path = match kept {
+            Kept::Model | Kept::Package => layout::model(digest),
+            Kept::Policy => layout::policy(digest),
+            Kept::Runtime => layout::runtime(digest),
+            Kept::Config => layout::config(digest),
+            Kept::Schema => layout::schema(digest),
+            Kept::Context => layout::context(digest),
+        };
+        match store::get(store, &path)? {
+            None => fault(&path, "rows name it, and it is not there"),
+            Some(bytes) if Digest::of(&bytes) != digest => {
+                fault(&path, "it is not what its name says");
+            }
+            Some(bytes) if kept == Kept::Package => {
+                // A list as `sha256sum` prints it.
+                let list = String::from_utf8_lossy(&bytes).into_owned();
+                let files = list.lines().filter_map(|line| line.split_once("  "));
+                wanted.extend(files.map(|(digest, _)| (Kept::Model, digest.to_owned())));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(findings)
+}
+
+impl Report {
+    fn to_text(&self, is_whole: bool) -> String {
+        let mut lines = vec![
+            format!("archive     {}", self.archive),
+            format!("evidence    topic {} of cluster {}", self.evidence_topic, self.cluster),
+        ];
+        lines.push(match &self.checkpoint {
+            Some(head) => format!(
+                "checkpoint  {} of {} entries, the last of {}, root {}",
+                head.size,
+                self.entries,
+                show_time(head.time),
+                head.root
+            ),
+            None => format!("checkpoint  none; {} entries", self.entries),
+        });
+        lines.push(format!(
+            "signed      {} segments of {} streams: {} scored, {} rejected, {} gaps",
+            self.segments, self.streams, self.scored, self.rejected, self.gaps
+        ));
+        let part = if is_whole { "all" } else { "a part, as asked" };
+        lines.push(format!(
+            "read        {} files ({part}), {} rows, {:.1} MB, in {:.1} s",
+            self.files,
+            self.rows,
+            self.bytes as f64 / 1e6,
+            self.seconds
+        ));
+        lines.extend(self.breaks.iter().map(|text| format!("gap         {text}")));
+        lines.extend(self.in_flight.iter().map(|text| format!("in flight   {text}")));
+        lines.push(String::new());
+        lines.extend(self.findings.iter().map(|finding| format!("✘ {finding}")));
+        lines.push(match self.findings.len() {
+            0 => "✔ verified: nothing that was signed is altered, missing or added".to_owned(),
+            1 => "✘ not verified: 1 finding".to_owned(),
+            count => format!("✘ not verified: {count} findings"),
+        });
+        lines.join("\n") + "\n"
+    }
+}
+
+/// A time as people read it.
+#[must_use]
+pub fn show_time(micros: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_micros(micros);
+    time.map_or_else(
+        || format!("{micros} µs"),
+        |time| time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+    )
+}
+
+/// What ends a command for auditors that found something wrong.
+#[must_use]
+pub fn violation(message: impl Into<String>) -> Fatal {
+    Fatal::new(Exit::Integrity, message)
+}
