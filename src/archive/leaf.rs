@@ -23,6 +23,8 @@ mod columns;
 mod row_tree;
 mod value;
 
+use std::ops::Range;
+
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use sha2::{Digest as _, Sha256};
@@ -33,8 +35,8 @@ pub use columns::{Column, Columns, Kind};
 pub use row_tree::{GROUP_ROWS, Roots, RowTree, fold};
 pub use value::Value;
 
-/// So many rows are laid out together, column by column: few enough to stay in the nearest cache.
-const BLOCK_ROWS: usize = 64;
+/// So many bytes of rows are laid out together, column by column: few enough for the nearest cache.
+const BLOCK_BYTES: usize = 32 << 10;
 
 /// Hashes rows that have the same columns.
 pub struct Leaves {
@@ -42,8 +44,10 @@ pub struct Leaves {
     begun: Sha256,
     /// For each column of the text, where the rows have it, and its type there.
     places: Vec<(usize, DataType)>,
-    /// The cells of a block's rows. Kept for their memory.
-    block: Vec<Vec<u8>>,
+    /// What a call works with, kept for its memory: a block of rows, each with room for the longest; where each
+    /// of them ends; and the leaves.
+    block: Vec<u8>,
+    ends: Vec<usize>,
     leaves: Vec<Digest>,
 }
 
@@ -52,6 +56,28 @@ enum Piece<'a> {
     /// Cells of neighbouring columns whose values are the same in all rows.
     Same(Vec<u8>),
     Each(Box<dyn Cells + 'a>),
+}
+
+impl Piece<'_> {
+    fn longest(&self) -> usize {
+        match self {
+            Piece::Same(cells) => cells.len(),
+            Piece::Each(cells) => cells.longest(),
+        }
+    }
+
+    /// As [`Cells::write`].
+    fn write(&self, rows: Range<usize>, bytes: &mut [u8], ends: &mut [usize]) {
+        match self {
+            Piece::Each(cells) => cells.write(rows, bytes, ends),
+            Piece::Same(cells) => {
+                for end in ends {
+                    bytes[*end..*end + cells.len()].copy_from_slice(cells);
+                    *end += cells.len();
+                }
+            }
+        }
+    }
 }
 
 impl Leaves {
@@ -68,7 +94,8 @@ impl Leaves {
         Ok(Leaves {
             begun: begin(columns.digest()),
             places,
-            block: vec![Vec::new(); BLOCK_ROWS],
+            block: Vec::new(),
+            ends: Vec::new(),
             leaves: Vec::new(),
         })
     }
@@ -82,25 +109,29 @@ impl Leaves {
         if rows.num_rows() == 0 {
             return &self.leaves;
         }
-        let mut pieces = pieces(self.columns(rows));
-        let mut begun = self.begun.clone();
-        if let Some(Piece::Same(cells)) = pieces.first() {
-            begun.update(cells);
-            pieces.remove(0);
+        let pieces = pieces(self.columns(rows));
+        let begun = self.begun.clone();
+        let (begun, pieces) = match pieces.split_first() {
+            Some((Piece::Same(cells), rest)) => (begun.chain_update(cells), rest),
+            _ => (begun, &pieces[..]),
+        };
+        let room: usize = pieces.iter().map(Piece::longest).sum();
+        let block_rows = (BLOCK_BYTES / room.max(1)).max(1);
+        if self.block.len() < block_rows * room {
+            self.block = vec![0; block_rows * room];
         }
-        for start in (0..rows.num_rows()).step_by(BLOCK_ROWS) {
-            let range = start..rows.num_rows().min(start + BLOCK_ROWS);
-            let block = &mut self.block[..range.len()];
-            block.iter_mut().for_each(Vec::clear);
-            for piece in &pieces {
-                match piece {
-                    Piece::Same(cells) => block.iter_mut().for_each(|row| row.extend(cells)),
-                    Piece::Each(cells) => cells.append(range.clone(), block),
-                }
+        for start in (0..rows.num_rows()).step_by(block_rows) {
+            let range = start..rows.num_rows().min(start + block_rows);
+            self.ends.clear();
+            self.ends.extend((0..range.len()).map(|row| row * room));
+            for piece in pieces {
+                piece.write(range.clone(), &mut self.block, &mut self.ends);
             }
-            let leaf =
-                |cells: &Vec<u8>| Digest(begun.clone().chain_update(cells).finalize().into());
-            self.leaves.extend(block.iter().map(leaf));
+            for (row, end) in self.ends.iter().enumerate() {
+                let cells = &self.block[row * room..*end];
+                let leaf = begun.clone().chain_update(cells).finalize();
+                self.leaves.push(Digest(leaf.into()));
+            }
         }
         &self.leaves
     }
@@ -113,11 +144,9 @@ impl Leaves {
     #[must_use]
     pub fn cells(&self, rows: &RecordBatch, row: usize) -> Vec<u8> {
         assert!(row < rows.num_rows(), "no such row");
-        let mut cells = Vec::new();
-        for column in self.columns(rows) {
-            column.append(row..row + 1, std::slice::from_mut(&mut cells));
-        }
-        cells
+        let one = rows.slice(row, 1);
+        let columns = self.columns(&one);
+        columns.iter().flat_map(|column| column.first()).collect()
     }
 
     /// The columns of the text, in its order.
@@ -147,8 +176,7 @@ fn pieces<'a>(columns: Vec<Box<dyn Cells + 'a>>) -> Vec<Piece<'a>> {
             pieces.push(Piece::Each(column));
             continue;
         }
-        let mut cell = Vec::new();
-        column.append(0..1, std::slice::from_mut(&mut cell));
+        let mut cell = column.first();
         match pieces.last_mut() {
             Some(Piece::Same(cells)) => cells.append(&mut cell),
             _ => pieces.push(Piece::Same(cell)),

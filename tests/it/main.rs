@@ -10,6 +10,7 @@ mod garbage;
 mod image;
 mod kit;
 mod kills;
+mod leaf;
 mod limits;
 mod metrics;
 mod poison;

@@ -18,14 +18,26 @@ pub const NAN_F64: u64 = 0x7ff8_0000_0000_0000;
 
 /// The cells of a column.
 pub trait Cells {
-    /// Appends the cells of these rows, each to its own bytes.
-    fn append(&self, rows: Range<usize>, block: &mut [Vec<u8>]);
+    /// No cell has more bytes.
+    fn longest(&self) -> usize;
 
     /// Whether all rows, of which there is at least one, surely have the same cell.
     fn are_equal(&self) -> bool;
+
+    /// Writes the cells of these rows, each to where its row ends so far. There is room for the longest
+    /// one: what lies behind a cell that is shorter may be overwritten too.
+    fn write(&self, rows: Range<usize>, bytes: &mut [u8], ends: &mut [usize]);
+
+    /// The cell of the first row.
+    fn first(&self) -> Vec<u8> {
+        let (mut bytes, mut end) = (vec![0; self.longest()], [0]);
+        self.write(0..1, &mut bytes, &mut end);
+        bytes.truncate(end[0]);
+        bytes
+    }
 }
 
-/// The cells of a column of any type that has a [`Kind`](super::Kind).
+/// The cells of a column that has rows, of any type that has a [`Kind`](super::Kind).
 pub fn of(array: &ArrayRef) -> Box<dyn Cells + '_> {
     macro_rules! numbers {
         ($type:ty, $bytes:expr) => {{
@@ -54,7 +66,10 @@ pub fn of(array: &ArrayRef) -> Box<dyn Cells + '_> {
             let texts_by_key = array
                 .as_dictionary::<Int32Type>()
                 .downcast_dict::<StringArray>();
-            texts(array, texts_by_key.expect("the columns were checked"))
+            let texts_by_key = texts_by_key.expect("the columns were checked");
+            let keys = texts_by_key.keys().values();
+            let text = move |row| texts_by_key.value(row).as_bytes();
+            column_with_keys(array, text, move |row| keys[row])
         }
         DataType::Binary => texts(array, array.as_binary::<i32>()),
         DataType::LargeBinary => texts(array, array.as_binary::<i64>()),
@@ -88,76 +103,121 @@ fn float64(number: f64) -> [u8; 8] {
 
 fn texts<'a, T: AsRef<[u8]> + ?Sized + 'a>(
     array: &'a ArrayRef,
-    values: impl ArrayAccessor<Item = &'a T> + 'a,
+    values: impl ArrayAccessor<Item = &'a T> + Copy + 'a,
 ) -> Box<dyn Cells + 'a> {
     column(array, move |row| values.value(row).as_ref())
 }
 
-fn column<'a, V: Bytes + 'a>(
+fn column<'a, V: Bytes + PartialEq + 'a>(
+    array: &'a ArrayRef,
+    value: impl Fn(usize) -> V + Copy + 'a,
+) -> Box<dyn Cells + 'a> {
+    column_with_keys(array, value, value)
+}
+
+/// Where keys are equal, so are values.
+fn column_with_keys<'a, V: Bytes + 'a, K: PartialEq + 'a>(
     array: &'a ArrayRef,
     value: impl Fn(usize) -> V + 'a,
+    key: impl Fn(usize) -> K + 'a,
 ) -> Box<dyn Cells + 'a> {
     // A dictionary may have its nulls among its values.
     let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
-    let rows = array.len();
-    Box::new(Column { rows, nulls, value })
+    let are_equal = match &nulls {
+        Some(nulls) => nulls.null_count() == array.len(),
+        None => (1..array.len()).all(|row| key(row) == key(0)),
+    };
+    let different = if are_equal { 0..1 } else { 0..array.len() };
+    Box::new(Column {
+        longest: 1 + V::longest(different.map(&value)),
+        are_equal,
+        nulls,
+        value,
+    })
 }
 
 struct Column<F> {
-    rows: usize,
+    longest: usize,
+    are_equal: bool,
     /// None where no value is null.
     nulls: Option<NullBuffer>,
-    /// The bytes of a value that is not null.
+    /// The value of a row; anything where that is null.
     value: F,
 }
 
 impl<V: Bytes, F: Fn(usize) -> V> Cells for Column<F> {
-    fn append(&self, rows: Range<usize>, block: &mut [Vec<u8>]) {
-        let Some(nulls) = &self.nulls else {
-            for (row, cells) in rows.zip(block) {
-                (self.value)(row).append(cells);
-            }
-            return;
-        };
-        for (row, cells) in rows.zip(block) {
-            if nulls.is_null(row) {
-                cells.push(0);
-            } else {
-                (self.value)(row).append(cells);
-            }
-        }
+    fn longest(&self) -> usize {
+        self.longest
     }
 
     fn are_equal(&self) -> bool {
+        self.are_equal
+    }
+
+    fn write(&self, rows: Range<usize>, bytes: &mut [u8], ends: &mut [usize]) {
         match &self.nulls {
-            Some(nulls) => nulls.null_count() == self.rows,
             None => {
-                let first = (self.value)(0);
-                (1..self.rows).all(|row| (self.value)(row) == first)
+                for (row, end) in rows.zip(ends) {
+                    *end += cell(&mut bytes[*end..], (self.value)(row), true);
+                }
+            }
+            Some(nulls) => {
+                for (row, end) in rows.zip(ends) {
+                    *end += cell(&mut bytes[*end..], (self.value)(row), nulls.is_valid(row));
+                }
             }
         }
     }
 }
 
+/// Writes a cell, and says how long it is. Writes the value even where it is null: to jump over it costs
+/// more, as nobody can foresee where the nulls are.
+fn cell(bytes: &mut [u8], value: impl Bytes, is_valid: bool) -> usize {
+    let length = 1 + value.length();
+    let bytes = &mut bytes[..length];
+    bytes[0] = u8::from(is_valid);
+    value.write(&mut bytes[1..]);
+    if is_valid { length } else { 1 }
+}
+
 /// The bytes of a value.
-trait Bytes: Copy + PartialEq {
-    /// Appends the cell with this value.
-    fn append(self, cells: &mut Vec<u8>);
+trait Bytes: Sized {
+    fn length(&self) -> usize;
+
+    /// The length of the longest of these.
+    fn longest(values: impl Iterator<Item = Self>) -> usize {
+        values.map(|value| value.length()).max().unwrap_or(0)
+    }
+
+    /// Fills `bytes`, which are as many as its length.
+    fn write(self, bytes: &mut [u8]);
 }
 
 impl<const N: usize> Bytes for [u8; N] {
-    fn append(self, cells: &mut Vec<u8>) {
-        cells.push(1);
-        cells.extend_from_slice(&self);
+    fn length(&self) -> usize {
+        N
+    }
+
+    fn longest(_: impl Iterator<Item = Self>) -> usize {
+        N
+    }
+
+    fn write(self, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&self);
     }
 }
 
+const PREFIX: usize = size_of::<u32>();
+
 impl Bytes for &[u8] {
-    fn append(self, cells: &mut Vec<u8>) {
-        let length = u32::try_from(self.len())
-            .expect("neither a message nor a value of parquet is that long");
-        let [a, b, c, d] = length.to_be_bytes();
-        cells.extend_from_slice(&[1, a, b, c, d]);
-        cells.extend_from_slice(self);
+    fn length(&self) -> usize {
+        PREFIX + self.len()
+    }
+
+    fn write(self, bytes: &mut [u8]) {
+        let length =
+            u32::try_from(self.len()).expect("neither a message nor a parquet value is that long");
+        bytes[..PREFIX].copy_from_slice(&length.to_be_bytes());
+        bytes[PREFIX..].copy_from_slice(self);
     }
 }

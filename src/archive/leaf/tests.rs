@@ -86,8 +86,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn leaves_are_those_of_the_format(seed: u64, rows in 0_usize..200, all_types: bool) {
-        let table = Draw::new(seed).table(rows, all_types);
+    fn leaves_are_those_of_the_format(seed: u64, rows in 0_usize..200, width in 1_usize..=22) {
+        let table = Draw::new(seed).table(rows, width);
         let schema = table.batch.schema();
         let (columns, mut hasher) = hasher(&table, &schema);
         prop_assert_eq!(Columns::of(&schema).unwrap(), columns.clone());
@@ -104,7 +104,7 @@ proptest! {
     fn leaves_know_neither_batches_nor_the_order_of_the_files_columns(
         seed: u64, rows in 0_usize..200, cut in 0_usize..200,
     ) {
-        let table = Draw::new(seed).table(rows, true);
+        let table = Draw::new(seed).table(rows, 22);
         let mut order: Vec<usize> = (0..table.batch.num_columns()).collect();
         let width = order.len();
         order.rotate_left(cut % width);
@@ -119,7 +119,7 @@ proptest! {
 
     #[test]
     fn a_row_is_read_back_from_its_cells(seed: u64) {
-        let table = Draw::new(seed).table(8, true);
+        let table = Draw::new(seed).table(8, 22);
         let (columns, hasher) = hasher(&table, &table.batch.schema());
         for (index, row) in table.rows.iter().enumerate() {
             let values = columns.decode(&hasher.cells(&table.batch, index)).unwrap();
@@ -133,9 +133,9 @@ proptest! {
 
     #[test]
     fn what_is_read_from_damaged_cells_has_no_other_form(
-        seed: u64, damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4), 1..3),
+        seed: u64, width in 1_usize..8, damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4), 1..3),
     ) {
-        let table = Draw::new(seed).table(1, false);
+        let table = Draw::new(seed).table(1, width);
         let columns = Columns::parse(table.columns_text.as_bytes()).unwrap();
         let mut bytes = cells(&table.rows[0]);
         for (place, byte, damage) in damages {
@@ -155,11 +155,26 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused_or_read(seed: u64, bytes: Vec<u8>) {
-        let table = Draw::new(seed).table(1, false);
+    fn any_bytes_are_refused_or_have_no_other_form(
+        seed: u64,
+        width in 1_usize..4,
+        bytes in prop::collection::vec(prop_oneof![0..=2_u8, any::<u8>()], 0..64),
+    ) {
+        let table = Draw::new(seed).table(1, width);
         let columns = Columns::parse(table.columns_text.as_bytes()).unwrap();
-        let _ = columns.decode(&bytes);
-        let _ = Columns::parse(&bytes);
+        if let Ok(values) = columns.decode(&bytes) {
+            let row: Vec<Datum> = values.into_iter().map(datum).collect();
+            prop_assert_eq!(cells(&row), bytes);
+        }
+    }
+
+    #[test]
+    fn a_columns_text_that_is_read_is_the_only_one(
+        text in "([a-b]{0,2}:(int|f64|text|decimal\\([0-9]{1,2},[0-9]{1,2}\\))\n?){0,3}",
+    ) {
+        if let Ok(columns) = Columns::parse(text.as_bytes()) {
+            prop_assert_eq!(columns.text(), &text);
+        }
     }
 }
 

@@ -80,15 +80,13 @@ impl Draw {
         of[self.below(of.len())].clone()
     }
 
-    /// A table of so many rows, with columns of some types, or of all.
-    pub fn table(&mut self, rows: usize, all_types: bool) -> Table {
+    /// A table of so many rows, with columns of so many types.
+    pub fn table(&mut self, rows: usize, columns: usize) -> Table {
         let mut types = types();
         for index in (1..types.len()).rev() {
             types.swap(index, self.below(index + 1));
         }
-        if !all_types {
-            types.truncate(1 + self.below(8));
-        }
+        types.truncate(columns);
         let mut text = String::new();
         let (mut fields, mut arrays, mut columns) = (Vec::new(), Vec::new(), Vec::new());
         for (index, (data_type, kind)) in types.iter().enumerate() {
