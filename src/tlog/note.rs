@@ -20,6 +20,9 @@ const PRIVATE: &str = "PRIVATE+KEY+";
 /// What begins a line with a signature: an em dash and a blank.
 const SIGNATURE: &str = "\u{2014} ";
 
+/// How many signatures a note may have, as in Go: reading one does not take for ever.
+const SIGNATURES_MAX: usize = 100;
+
 /// The first bytes of a digest of name and public key: finds the key of a signature, proves nothing.
 pub type KeyHash = [u8; 4];
 
@@ -207,10 +210,11 @@ impl Signer {
 /// A text as a note that these keys have signed, in their order.
 ///
 /// # Panics
-/// When the text is empty or does not end with a newline.
+/// When the text is empty or does not end with a newline, or when there is no key.
 #[must_use]
 pub fn sign_note(text: &str, signers: &[&Signer]) -> String {
     assert!(text.ends_with('\n'), "a note's text ends with a newline");
+    assert!(!signers.is_empty(), "a note has a signature");
     let mut note = format!("{text}\n");
     for signer in signers {
         let Verifier { name, .. } = &signer.verifier;
@@ -237,7 +241,7 @@ impl<'a> Note<'a> {
     /// When it is not a text, an empty line, and signatures.
     pub fn parse(bytes: &'a [u8]) -> Result<Note<'a>, BadNote> {
         let note = std::str::from_utf8(bytes).map_err(|_| BadNote("it is not utf-8"))?;
-        if note.chars().any(|c| c.is_control() && c != '\n') {
+        if note.bytes().any(|byte| byte < b' ' && byte != b'\n') {
             return Err(BadNote("it has a control character"));
         }
         // The text may hold empty lines itself: the last one counts.
@@ -249,6 +253,9 @@ impl<'a> Note<'a> {
             return Err(BadNote(
                 "it has no signature, or its last line does not end",
             ));
+        }
+        if lines.lines().count() > SIGNATURES_MAX {
+            return Err(BadNote("it has more than 100 signatures"));
         }
         let signatures = lines
             .lines()
@@ -262,17 +269,38 @@ impl<'a> Note<'a> {
     /// Whether this key has signed the text.
     #[must_use]
     pub fn is_signed_by(&self, verifier: &Verifier) -> bool {
+        self.verified(verifier).any(|is_good| is_good)
+    }
+
+    /// Which of these keys have signed the text, in their order. Signatures by other keys are ignored.
+    ///
+    /// # Errors
+    /// When there is a signature by one of these keys that is not one: then nothing of the note is to be
+    /// believed.
+    pub fn signers<'v>(&self, known: &'v [Verifier]) -> Result<Vec<&'v Verifier>, BadSignature> {
+        let mut signers = Vec::new();
+        for verifier in known {
+            let verified: Vec<bool> = self.verified(verifier).collect();
+            if verified.contains(&false) {
+                return Err(BadSignature(verifier.clone()));
+            }
+            if !verified.is_empty() {
+                signers.push(verifier);
+            }
+        }
+        Ok(signers)
+    }
+
+    /// Of each signature that names this key, whether it is one.
+    fn verified(&self, verifier: &Verifier) -> impl Iterator<Item = bool> {
         let hash = verifier.hash();
-        self.signatures.iter().any(|(name, bytes)| {
-            let Some((key, signature)) = bytes.split_first_chunk::<4>() else {
-                return false;
-            };
-            let Ok(signature) = signature.try_into() else {
-                return false;
-            };
-            *name == verifier.name
-                && *key == hash
-                && verifier.verify(self.text.as_bytes(), signature)
+        self.signatures.iter().filter_map(move |(name, bytes)| {
+            let (key, signature) = bytes.split_first_chunk::<4>()?;
+            if *name != verifier.name || *key != hash {
+                return None;
+            }
+            let is_good = |signature| verifier.verify(self.text.as_bytes(), signature);
+            Some(signature.try_into().is_ok_and(is_good))
         })
     }
 
@@ -299,6 +327,18 @@ impl fmt::Display for BadKey {
 }
 
 impl std::error::Error for BadKey {}
+
+/// The key by which a signature of a note pretends to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BadSignature(pub Verifier);
+
+impl fmt::Display for BadSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "its signature by key {} does not verify", self.0)
+    }
+}
+
+impl std::error::Error for BadSignature {}
 
 /// Why bytes are no signed note.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -356,6 +396,49 @@ mod tests {
         let renamed = one.note("text\n").replace(" one ", " two ");
         let renamed = Note::parse(renamed.as_bytes()).unwrap();
         assert!(!renamed.is_signed_by(one.verifier()));
+    }
+
+    #[test]
+    fn a_bad_signature_by_a_known_key_spoils_the_note() {
+        let keys = ["one", "two", "three"].map(|name| Signer::generate(name).unwrap());
+        let verifiers = keys.each_ref().map(|key| key.verifier().clone());
+        let [one, two, three] = &verifiers;
+        let note = sign_note("text\n", &[&keys[0], &keys[1]]);
+        let of = |note: &str, known: &[Verifier]| {
+            let note = Note::parse(note.as_bytes()).unwrap();
+            let signers = note.signers(known)?;
+            Ok::<_, BadSignature>(signers.into_iter().cloned().collect::<Vec<_>>())
+        };
+        assert_eq!(of(&note, &verifiers), Ok(vec![one.clone(), two.clone()]));
+        assert_eq!(of(&note, std::slice::from_ref(three)), Ok(vec![]));
+        // The second signature is that of another text.
+        let other = keys[1].note("test\n");
+        let (_, other) = other.split_once("\n\n").unwrap();
+        let spoilt = keys[0].note("text\n") + other;
+        assert_eq!(of(&spoilt, &verifiers), Err(BadSignature(two.clone())));
+        assert_eq!(
+            of(&spoilt, std::slice::from_ref(one)),
+            Ok(vec![one.clone()])
+        );
+    }
+
+    #[test]
+    fn what_others_may_write_is_read() {
+        let signer = Signer::parse(SECRET).unwrap();
+        for text in [
+            "\n",
+            "a\n\nb\n",
+            "delete \u{7f} and next line \u{85}\n",
+            "\u{2014} a\n",
+        ] {
+            let note = signer.note(text);
+            let note = Note::parse(note.as_bytes()).unwrap();
+            assert_eq!(note.text, text);
+            assert!(note.is_signed_by(signer.verifier()));
+        }
+        let many = |count: usize| signer.note("a\n") + &"\u{2014} b AAAAAAA=\n".repeat(count - 1);
+        assert!(Note::parse(many(100).as_bytes()).is_ok());
+        assert!(Note::parse(many(101).as_bytes()).is_err());
     }
 
     #[test]

@@ -2,6 +2,11 @@
 //!
 //! A proof is a list of hashes. Checking one needs no tree: [`verify_inclusion`] and
 //! [`verify_consistency`] take hashes and sizes alone, and refuse a proof with a hash too many.
+//!
+//! A root does not tell the size of its tree, and a proof may hold for more than one size: believe a size
+//! and a root only together, from one signed checkpoint.
+
+use std::ops::Range;
 
 use sha2::Digest as _;
 
@@ -96,29 +101,13 @@ pub fn root(leaves: &[Digest]) -> Digest {
     frontier.root()
 }
 
-/// How many leaves the left subtree of a tree of `size` leaves has: the largest power of two below it.
-fn split(size: usize) -> usize {
-    debug_assert!(size > 1, "a leaf has no subtrees");
-    1 << (usize::BITS - 1 - (size - 1).leading_zeros())
-}
-
 /// The proof that leaf `index` is in the tree over `leaves`, from the leaf up.
 ///
 /// # Panics
 /// When there is no such leaf.
 #[must_use]
 pub fn inclusion(leaves: &[Digest], index: usize) -> Vec<Digest> {
-    assert!(index < leaves.len(), "no such leaf");
-    if leaves.len() == 1 {
-        return Vec::new();
-    }
-    let (left, right) = leaves.split_at(split(leaves.len()));
-    let (mut path, sibling) = match index.checked_sub(left.len()) {
-        None => (inclusion(left, index), root(right)),
-        Some(index) => (inclusion(right, index), root(left)),
-    };
-    path.push(sibling);
-    path
+    roots(leaves, inclusion_ranges(leaves.len() as u64, index as u64))
 }
 
 /// The proof that the tree over `leaves` extends the tree over the first `old` of them.
@@ -127,28 +116,77 @@ pub fn inclusion(leaves: &[Digest], index: usize) -> Vec<Digest> {
 /// When there are fewer.
 #[must_use]
 pub fn consistency(leaves: &[Digest], old: usize) -> Vec<Digest> {
-    assert!(old <= leaves.len(), "the old tree is larger");
-    if old == 0 || old == leaves.len() {
-        return Vec::new();
-    }
-    extension(leaves, old, true)
+    roots(leaves, consistency_ranges(leaves.len() as u64, old as u64))
 }
 
-/// `is_old` says whether the subtree begins with the old tree itself, whose root the verifier has.
-fn extension(leaves: &[Digest], old: usize, is_old: bool) -> Vec<Digest> {
-    if old == leaves.len() {
-        return match is_old {
-            true => Vec::new(),
-            false => vec![root(leaves)],
+fn roots(leaves: &[Digest], ranges: Vec<Range<u64>>) -> Vec<Digest> {
+    let subtree = |range: Range<u64>| root(&leaves[range.start as usize..range.end as usize]);
+    ranges.into_iter().map(subtree).collect()
+}
+
+/// How many leaves the left subtree of a tree of `size` leaves has: the largest power of two below it.
+pub(super) fn split(size: u64) -> u64 {
+    assert!(size > 1, "a leaf has no subtrees");
+    1 << (size - 1).ilog2()
+}
+
+/// The leaves of the subtrees whose roots prove that leaf `index` is in a tree of `size` leaves, from the
+/// leaf up.
+///
+/// # Panics
+/// When there is no such leaf.
+#[must_use]
+pub fn inclusion_ranges(size: u64, index: u64) -> Vec<Range<u64>> {
+    assert!(index < size, "no such leaf");
+    let mut ranges = Vec::new();
+    let mut tree = 0..size;
+    while tree.end - tree.start > 1 {
+        let (left, right) = halves(tree);
+        let (sibling, next) = match index < right.start {
+            true => (right, left),
+            false => (left, right),
         };
+        ranges.push(sibling);
+        tree = next;
     }
-    let (left, right) = leaves.split_at(split(leaves.len()));
-    let (mut path, sibling) = match old.checked_sub(left.len()) {
-        None | Some(0) => (extension(left, old, is_old), root(right)),
-        Some(old) => (extension(right, old, false), root(left)),
-    };
-    path.push(sibling);
-    path
+    ranges.reverse();
+    ranges
+}
+
+/// The leaves of the subtrees whose roots prove that a tree of `size` leaves extends the one of its first
+/// `old` leaves, in the order of the proof.
+///
+/// # Panics
+/// When there are fewer.
+#[must_use]
+pub fn consistency_ranges(size: u64, old: u64) -> Vec<Range<u64>> {
+    assert!(old <= size, "the old tree is larger");
+    if old == 0 || old == size {
+        return Vec::new();
+    }
+    let mut ranges = Vec::new();
+    let mut tree = 0..size;
+    while tree.end != old {
+        let (left, right) = halves(tree);
+        let (sibling, next) = match old <= right.start {
+            true => (right, left),
+            false => (left, right),
+        };
+        ranges.push(sibling);
+        tree = next;
+    }
+    // A verifier has the root of the old tree itself.
+    if tree.start != 0 {
+        ranges.push(tree);
+    }
+    ranges.reverse();
+    ranges
+}
+
+/// The leaves of the two subtrees below a node.
+fn halves(tree: Range<u64>) -> (Range<u64>, Range<u64>) {
+    let middle = tree.start + split(tree.end - tree.start);
+    (tree.start..middle, middle..tree.end)
 }
 
 /// Whether `path` shows that a leaf with this hash is number `index` of the tree of `size` leaves with
@@ -195,8 +233,9 @@ pub fn verify_consistency(
         return false;
     }
     if old == new || old == 0 {
-        let is_empty = old != 0 || old_root == empty_root();
-        return path.is_empty() && is_empty && (old != new || old_root == new_root);
+        // Every tree extends the empty one, which needs no proof.
+        let is_old_root = old != 0 || old_root == empty_root();
+        return path.is_empty() && is_old_root && (old != new || old_root == new_root);
     }
     // Where the old tree is one complete subtree, its root begins the path.
     let (first, rest) = match (old.is_power_of_two(), path.split_first()) {
@@ -229,3 +268,6 @@ pub fn verify_consistency(
     }
     last == 0 && old_node == old_root && new_node == new_root
 }
+
+#[cfg(test)]
+mod tests;
