@@ -10,10 +10,11 @@ use crate::record::{Gap, NextOffset, Offset, Rejection};
 /// Where one row came from.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Origin {
-    /// A record of the input, with the broker's time in µs if it has one.
+    /// A record of the input, with the broker's time in µs and the epoch of its leader, if it has them.
     Record {
         offset: Offset,
         broker_time: Option<i64>,
+        leader_epoch: Option<i32>,
     },
     /// Offsets without an event.
     Gap(Gap),
@@ -177,6 +178,7 @@ mod tests {
         let record = |offset| Origin::Record {
             offset: Offset(offset),
             broker_time: None,
+            leader_epoch: None,
         };
         let gap = Origin::Gap(Gap {
             first: Offset(6),
@@ -198,6 +200,7 @@ mod tests {
         let record = |offset| Origin::Record {
             offset: Offset(offset),
             broker_time: None,
+            leader_epoch: None,
         };
         Lineage::default().push_part(0, [record(1), record(3)]);
     }

@@ -78,6 +78,17 @@ impl Policy {
         }
     }
 
+    /// The lowest score that gets this decision, and so the threshold that such a score reached; none for
+    /// an approval, which is what is left below the others.
+    #[must_use]
+    pub fn threshold(&self, decision: Decision) -> Option<f64> {
+        match decision {
+            Decision::Decline => Some(self.decline),
+            Decision::Review => Some(self.review),
+            Decision::Approve => None,
+        }
+    }
+
     /// The policy as text, the same for every way to write it in `model.toml`: what is archived, and
     /// what [`Policy::digest`] hashes. Thresholds are the shortest decimals that read back as the same number.
     #[must_use]
@@ -159,6 +170,17 @@ mod tests {
             thresholds.sort_by(f64::total_cmp);
             let decisions = policy(thresholds[0], thresholds[1]).decide(&scores);
             prop_assert!(decisions[0] <= decisions[1]);
+        }
+
+        #[test]
+        fn a_score_has_reached_the_threshold_of_its_decision_and_none_above(
+            score in 0.0f32..=1.0, mut thresholds in prop::array::uniform2(0.0f64..=1.0),
+        ) {
+            thresholds.sort_by(f64::total_cmp);
+            let policy = policy(thresholds[0], thresholds[1]);
+            let reached = policy.threshold(policy.decide(&[score])[0]);
+            let highest = thresholds.into_iter().rev().find(|t| f64::from(score) >= *t);
+            prop_assert_eq!(reached, highest);
         }
     }
 }

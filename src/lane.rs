@@ -8,6 +8,7 @@
 mod draft;
 mod outcome;
 mod round;
+mod seal;
 
 use std::collections::BTreeSet;
 use std::ops::Range as Rows;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
 use rdkafka::message::Message as _;
@@ -22,8 +24,9 @@ use rdkafka::message::Message as _;
 use crate::batch::{Batch, Lineage, Origin};
 use crate::clock::now_micros;
 use crate::error::{Exit, Fatal, Result};
-use crate::evidence::{Context, Facts, Header, Range, RowTooLarge, Writer};
+use crate::evidence::{Context, Facts, Range, RowTooLarge, Seal, Writer};
 use crate::laps::{Laps, Step};
+use crate::native;
 use crate::patience::Patience;
 use crate::publish::records::{self, Stamp};
 use crate::publish::{Outgoing, Publisher, Timeouts};
@@ -34,9 +37,10 @@ use crate::stages::{Decided, Stages};
 
 use draft::{Draft, Testimony};
 pub use round::{Counts, Fate, Round};
+pub use seal::Sealer;
 
 /// What a lane is told. Cloned for each.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// The consumer group.
     pub group: String,
@@ -55,6 +59,7 @@ pub struct Settings {
     /// What decides, apart from the topic's id, which only the source knows.
     pub facts: Facts,
     pub schema: InputSchema,
+    pub sealer: Sealer,
 }
 
 /// What happens in a lane, for metrics and readiness. Called on the lane's thread, per round.
@@ -161,11 +166,17 @@ impl<'c> Lane<'c> {
         };
         laps.end(Step::Gather);
         let ingest_time = now_micros();
+        let values = values(&parts);
         let mut batch = self
             .stages
-            .run(lineage(&parts), values(&parts), &mut laps)?;
+            .run(lineage(&parts), values.iter().copied(), &mut laps)?;
         self.reject_poison(&mut batch);
-        let draft = self.draft(&parts, &mut batch, ingest_time);
+        let topic_id = self.source.topic_id();
+        let seals = self
+            .settings
+            .sealer
+            .seal(topic_id, batch.lineage(), &values)?;
+        let draft = self.draft(&parts, &mut batch, &seals, ingest_time);
         laps.end(Step::Evidence);
         let offsets = self.offsets(&draft)?;
         let records = self.records(&parts, &batch, &draft);
@@ -213,13 +224,15 @@ impl<'c> Lane<'c> {
         &mut self,
         parts: &[Gathered<'_>],
         batch: &mut Batch<Decided>,
+        seals: &[Seal],
         ingest_time: i64,
     ) -> Draft {
         let score_time = now_micros();
         let (scores, ranges) = self.write_scores(batch, score_time);
         let mut without = vec![false; batch.lineage().rows()];
         loop {
-            match self.write_evidence(parts, batch, &without, ingest_time, score_time) {
+            let rows = self.evidence(batch, seals, &without);
+            match self.write_evidence(parts, batch, &rows, ingest_time, score_time) {
                 Ok(evidence) => {
                     return Draft {
                         scores,
@@ -283,16 +296,19 @@ impl<'c> Lane<'c> {
         (bytes, ranges)
     }
 
+    fn evidence(&self, batch: &Batch<Decided>, seals: &[Seal], without: &[bool]) -> RecordBatch {
+        let schema = self.writer.context().schema();
+        self.stages.evidence(batch, schema, seals, without)
+    }
+
     fn write_evidence(
-        &mut self,
+        &self,
         parts: &[Gathered<'_>],
         batch: &Batch<Decided>,
-        without: &[bool],
+        rows: &RecordBatch,
         ingest_time: i64,
         score_time: i64,
     ) -> Result<Vec<Testimony>, RowTooLarge> {
-        let schema = self.writer.context().schema().clone();
-        let rows = self.stages.evidence(batch, &schema, without);
         let mut testimonies = Vec::with_capacity(parts.len());
         for (gathered, part) in parts.iter().zip(batch.lineage().parts()) {
             let range = Range {
@@ -376,7 +392,7 @@ impl<'c> Lane<'c> {
                 partition: Some(partition),
                 key: None,
                 value: Some(&message.value),
-                headers: Some(evidence_headers(&message.header)),
+                headers: Some(self.settings.sealer.headers(partition, message)),
             },
         ));
         outgoing
@@ -409,14 +425,6 @@ impl<'c> Lane<'c> {
     }
 }
 
-fn evidence_headers(header: &Header) -> rdkafka::message::OwnedHeaders {
-    let bytes = header.to_bytes();
-    rdkafka::message::OwnedHeaders::new_with_capacity(1).insert(rdkafka::message::Header {
-        key: Header::NAME,
-        value: Some(&bytes),
-    })
-}
-
 /// The context of evidence and the stamp of scores, which hold for a topic of one identity.
 fn introduce(settings: &Settings, stages: &Stages, topic_id: &str) -> Result<(Writer, Stamp)> {
     let facts = Facts {
@@ -440,6 +448,7 @@ fn lineage(parts: &[Gathered<'_>]) -> Lineage {
             Item::Record(message) => Origin::Record {
                 offset: Offset(message.offset()),
                 broker_time: source::broker_time(message),
+                leader_epoch: native::leader_epoch(message),
             },
             Item::Gap(gap) => Origin::Gap(*gap),
         });

@@ -12,6 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub mod config;
 pub mod error;
 pub mod record;
+pub mod keys;
 pub mod batch;
 
 // What a lane does, in order.

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use probity::config::{self, Config};
 use probity::error::{Exit, Fatal, Result};
+use probity::keys::Keys;
 use probity::native::TopicIds;
 use probity::pipeline::{self, Roles, Stop, Unwatched};
 use probity::record::NextOffset;
@@ -47,6 +48,9 @@ enum Command {
     /// Create and check the topics, and say where scoring begins
     #[command(subcommand)]
     Topics(TopicsCommand),
+    /// Make the keys that sign evidence and the archive
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Show what is in force
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -159,6 +163,19 @@ enum TopicsCommand {
 }
 
 #[derive(Subcommand)]
+enum KeysCommand {
+    /// Make a new key for each role, and the file that says whom to trust
+    Init {
+        /// Whose keys: a name without blanks, like bank.example
+        #[arg(long)]
+        name: String,
+        /// Where, instead of the configuration's
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
 enum ConfigCommand {
     /// Print every key with its value, secrets redacted
     Show,
@@ -224,6 +241,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Score(arguments) => score_file(config, arguments),
         Command::Generate(arguments) => generate(arguments),
         Command::Topics(command) => topics(&config, command),
+        Command::Keys(command) => keys(&config, command),
         Command::Config(ConfigCommand::Show) => {
             print!("{config}");
             Ok(())
@@ -259,6 +277,21 @@ fn generate(arguments: &Generate) -> Result<()> {
         out: arguments.out.clone(),
         truth: arguments.truth.clone(),
     })
+}
+
+fn keys(config: &Config, command: &KeysCommand) -> Result<()> {
+    let KeysCommand::Init { name, folder } = command;
+    let folder = folder.as_ref().unwrap_or(&config.keys.folder);
+    let trust = Keys::create(folder, name)?;
+    println!(
+        "keys in {}: back them up, and give each process those of its roles only",
+        folder.display()
+    );
+    println!(
+        "trust.toml is for whoever verifies; the log key is {}",
+        trust.log[0]
+    );
+    Ok(())
 }
 
 fn topics(config: &Config, command: &TopicsCommand) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The calls of librdkafka for which the safe wrapper has none: a topic's id, the generation and member
-//! id of a group member, and the end of a log that the client knows without asking. The only unsafe code of the crate.
+//! id of a group member, the end of a log that the client knows without asking, and the leader epoch of a record. The
+//! only unsafe code of the crate.
 //!
 //! Every pointer that librdkafka hands out here is either owned by a guard that frees it, or borrowed
 //! from such a guard and not kept past it. All calls are thread-safe by librdkafka's documentation.
@@ -13,6 +14,7 @@ use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
 use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::message::BorrowedMessage;
 
 use crate::error::{Fatal, Result};
 
@@ -93,6 +95,15 @@ pub fn end_offset<C: ConsumerContext>(
     };
     let is_known = error == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0;
     is_known.then_some(high)
+}
+
+/// The epoch of the partition's leader that appended the record; none where the broker tells none. Asks
+/// nobody.
+#[must_use]
+pub fn leader_epoch(message: &BorrowedMessage<'_>) -> Option<i32> {
+    // SAFETY: the message lives as long as the borrow, and is only read.
+    let epoch = unsafe { sys::rd_kafka_message_leader_epoch(message.ptr()) };
+    (epoch >= 0).then_some(epoch)
 }
 
 /// Who knows the ids of topics.

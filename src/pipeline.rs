@@ -18,7 +18,8 @@ use crate::admin::{self, Health};
 use crate::archive::{self, Store};
 use crate::config::Config;
 use crate::error::{Exit, Fatal, Result};
-use crate::lane::{self, Fate, Observer, Round};
+use crate::keys::Keys;
+use crate::lane::{self, Fate, Observer, Round, Sealer};
 use crate::metrics::{
     self, ArchiveMetrics, Committed, EntryKind, LaneMetrics, PartitionMetrics, Rebalance,
 };
@@ -166,6 +167,7 @@ pub fn run(
     stop: &Stop,
     watcher: Arc<dyn Watcher>,
 ) -> Result<()> {
+    let keys = Arc::new(Keys::load(&config.keys.folder)?);
     let setup = if roles.score {
         Some(Setup::load(config)?)
     } else {
@@ -217,6 +219,7 @@ pub fn run(
             setup,
             &identity,
             ids,
+            &Sealer::new(keys.clone())?,
             &health,
             stop,
             &watcher,
@@ -230,6 +233,7 @@ pub fn run(
             &identity,
             roles,
             store,
+            keys,
             &health,
             stop,
             watcher,
@@ -262,6 +266,7 @@ fn start_lanes(
     setup: &Setup,
     identity: &Identity,
     ids: TopicIds,
+    sealer: &Sealer,
     health: &Arc<Health>,
     stop: &Stop,
     watcher: &Arc<dyn Watcher>,
@@ -276,7 +281,7 @@ fn start_lanes(
     );
     drop(stages);
     for lane in 0..config.pipeline.lanes {
-        let settings = setup.lane(config, identity, ids);
+        let settings = setup.lane(config, identity, ids, sealer);
         let (consumer, producer) = (config.consumer(lane), config.producer(lane));
         let stages = setup.stages()?;
         let mut observer = Eyes {
@@ -315,6 +320,7 @@ fn start_archiver(
     identity: &Identity,
     roles: Roles,
     store: Arc<dyn Store>,
+    keys: Arc<Keys>,
     health: &Arc<Health>,
     stop: &Stop,
     watcher: Arc<dyn Watcher>,
@@ -334,6 +340,12 @@ fn start_archiver(
             age_max: archive.segment_age_max,
             buffer_bytes: archive.buffer_bytes,
         },
+        keys,
+        board: Box::new(archive::board::Topic::new(
+            config.board_client(),
+            config.output.checkpoints.clone(),
+        )),
+        checkpoint_interval: archive.checkpoint_interval,
         seal_on_stop: roles.seal_on_stop,
         drain_timeout: config.limits.drain_timeout,
         observer: Arc::new(ArchiveEyes {

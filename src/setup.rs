@@ -17,13 +17,15 @@ use crate::config::{self, Config};
 use crate::decode::{Decoder, Format, Settings as Decoding, UnknownFields};
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::Facts;
+use crate::evidence::columns::EVENT_PREFIX;
 use crate::features::{Definition, FeatureSet, FeatureType};
 use crate::infer::{Model, Provider, Runtime};
-use crate::lane;
+use crate::lane::{self, Sealer};
 use crate::native::TopicIds;
 use crate::package::{FeatureKind, MANIFEST, Package};
 use crate::patience::Patience;
 use crate::publish::Timeouts;
+use crate::record::Digest;
 use crate::schema::InputSchema;
 use crate::source::{Limits, Topics};
 use crate::stages::Stages;
@@ -49,6 +51,8 @@ pub struct Setup {
     roles: (String, String),
     admission: String,
     provider: String,
+    /// Says on what the model runs.
+    runtime_document: String,
 }
 
 impl Setup {
@@ -81,10 +85,12 @@ impl Setup {
             ),
             admission: String::new(),
             provider: String::new(),
+            runtime_document: String::new(),
         };
         setup.features()?;
         let mut model = setup.model()?;
         setup.provider = model.provider().to_owned();
+        setup.runtime_document = runtime.document(&setup.provider)?;
         // Golden rows are the better sample; a package without them is tried with made-up ones.
         setup.admission = match model.admission() {
             Some(admission) => admission.to_string(),
@@ -124,30 +130,40 @@ impl Setup {
         )
     }
 
-    /// What evidence says of these stages.
+    /// What evidence says of these stages, and of payloads that are committed to with this key.
     #[must_use]
-    pub fn facts(&self, config: &Config, identity: &Identity) -> Facts {
+    pub fn facts(&self, config: &Config, identity: &Identity, commitment_key: String) -> Facts {
         Facts {
             cluster_id: identity.cluster_id.clone(),
             input_topic: config.input.topic.clone(),
             input_topic_id: identity.input_topic_id.clone(),
             input_schema: self.schema.digest().to_string(),
-            event_id: format!("event_{}", self.roles.0),
+            event_id: format!("{EVENT_PREFIX}{}", self.roles.0),
+            event_time: format!("{EVENT_PREFIX}{}", self.roles.1),
             model_name: self.package.name.clone(),
             model_version: self.package.version.clone(),
             model_sha256: self.package.model.digest.to_string(),
             package_sha256: self.package.digest().to_string(),
             policy_version: self.package.policy.version().to_owned(),
+            policy_sha256: self.package.policy.digest().to_string(),
             runtime: format!("onnxruntime {}", self.runtime.version()),
+            runtime_sha256: Digest::of(self.runtime_document.as_bytes()).to_string(),
             provider: self.provider.clone(),
             admission: self.admission.clone(),
             config_sha256: config.digest().to_string(),
+            commitment_key,
         }
     }
 
     /// What lanes are told.
     #[must_use]
-    pub fn lane(&self, config: &Config, identity: &Identity, ids: TopicIds) -> lane::Settings {
+    pub fn lane(
+        &self,
+        config: &Config,
+        identity: &Identity,
+        ids: TopicIds,
+        sealer: &Sealer,
+    ) -> lane::Settings {
         let output = &config.output;
         lane::Settings {
             group: config.group().to_owned(),
@@ -179,8 +195,9 @@ impl Setup {
                 longest: config.limits.retry_backoff_max,
                 total: config.limits.retry_timeout,
             },
-            facts: self.facts(config, identity),
+            facts: self.facts(config, identity, sealer.commitment_key()),
             schema: self.schema.clone(),
+            sealer: sealer.clone(),
         }
     }
 
@@ -363,26 +380,12 @@ pub fn archive_place(config: &Config) -> Result<String> {
 }
 
 /// Keeps what makes decisions in the archive, before it makes any: the files of the model package, the
-/// configuration and the input's schema, each under its SHA-256.
+/// policy, the configuration, the input's schema and what the model runs on, each under its SHA-256.
 ///
 /// # Errors
 /// When the archive cannot be reached, or holds something else under such a name.
 pub fn keep(store: &dyn Store, setup: &Setup, config: &Config) -> Result<()> {
-    let mut objects: Vec<(String, Bytes)> = setup
-        .package
-        .files()
-        .into_iter()
-        .map(|file| (layout::model(file.digest), Bytes::from(file.bytes.clone())))
-        .collect();
-    objects.push((
-        layout::config(config.digest()),
-        Bytes::from(config.show().to_owned()),
-    ));
-    objects.push((
-        layout::schema(setup.schema.digest()),
-        Bytes::from(setup.schema.text().to_owned()),
-    ));
-    for (path, bytes) in objects {
+    for (path, bytes) in what_decides(setup, config) {
         if store::ensure(store, &path, &bytes)? != Ensured::Same {
             let place = store.place();
             return Err(Fatal::integrity(format!(
@@ -391,6 +394,29 @@ pub fn keep(store: &dyn Store, setup: &Setup, config: &Config) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Everything that a row of evidence names by its SHA-256, and where it is kept.
+fn what_decides(setup: &Setup, config: &Config) -> Vec<(String, Bytes)> {
+    let policy = &setup.package.policy;
+    let runtime = &setup.runtime_document;
+    let texts = [
+        (layout::policy(policy.digest()), policy.canonical()),
+        (layout::config(config.digest()), config.show().to_owned()),
+        (
+            layout::schema(setup.schema.digest()),
+            setup.schema.text().to_owned(),
+        ),
+        (
+            layout::runtime(Digest::of(runtime.as_bytes())),
+            runtime.clone(),
+        ),
+    ];
+    let files = setup.package.files().into_iter();
+    files
+        .map(|file| (layout::model(file.digest), Bytes::from(file.bytes.clone())))
+        .chain(texts.map(|(path, text)| (path, Bytes::from(text))))
+        .collect()
 }
 
 /// Refuses a set-up in which something is not well, with everything that must be mended.

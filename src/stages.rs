@@ -16,8 +16,8 @@ use crate::batch::{Batch, Lineage, Origin, Payload};
 use crate::decide::Policy;
 use crate::decode::Decoder;
 use crate::error::{Fatal, Result};
-use crate::evidence::{self, Kind, Place, Verdict};
-use crate::features::{FeatureSet, FeatureType};
+use crate::evidence::{self, Flags, Kind, Place, Seal, Verdict};
+use crate::features::{Evaluated, FeatureSet, FeatureType};
 use crate::infer::{self, Model};
 use crate::laps::{Laps, Step};
 use crate::record::{Decision, Stage};
@@ -28,12 +28,14 @@ pub struct Decoded {
     pub events: RecordBatch,
     /// Fields that were passed over.
     pub unknown_fields: u64,
+    /// In which rows some were.
+    pub has_unknown: Vec<bool>,
 }
 
 /// With the model's inputs, one array for each feature.
 pub struct Featured {
     pub decoded: Decoded,
-    pub features: Vec<ArrayRef>,
+    pub features: Evaluated,
 }
 
 /// With what the model said.
@@ -98,15 +100,13 @@ impl Decided {
     /// The model's inputs, one array for each feature.
     #[must_use]
     pub fn features(&self) -> &[ArrayRef] {
-        &self.scored.featured.features
+        &self.scored.featured.features.columns
     }
 
-    fn verdict(&self, row: usize) -> Verdict {
-        Verdict {
-            score: self.scored.score[row],
-            margin: self.scored.margin.as_ref().map(|margin| margin[row]),
-            decision: self.decisions[row],
-            chunk_rows: self.scored.chunk_rows[row],
+    fn flags(&self, row: usize) -> Flags {
+        Flags {
+            imputed: self.scored.featured.features.is_imputed(row),
+            unknown_fields: self.scored.featured.decoded.has_unknown[row],
         }
     }
 }
@@ -208,6 +208,7 @@ impl Stages {
         let decoded = Decoded {
             events: decoded.events,
             unknown_fields: decoded.unknown_fields,
+            has_unknown: decoded.has_unknown,
         };
         laps.end(Step::Decode);
         self.run_decoded(Batch::new(lineage, decoded), laps)
@@ -223,7 +224,7 @@ impl Stages {
         laps: &mut Laps,
     ) -> Result<Batch<Decided>> {
         let batch = batch.map(|_, decoded| {
-            let features = self.features.evaluate(&decoded.events);
+            let features = self.features.complete(&decoded.events);
             Featured { decoded, features }
         });
         laps.end(Step::Features);
@@ -232,7 +233,7 @@ impl Stages {
             margin,
             rejected,
             chunk_rows,
-        } = self.model.run(&batch.payload().features)?;
+        } = self.model.run(&batch.payload().features.columns)?;
         laps.end(Step::Infer);
         // A row without a score gets one that nobody will see: its rejection comes first everywhere.
         let decidable: Vec<f32> = score
@@ -276,37 +277,39 @@ impl Stages {
         batch
             .lineage()
             .is_live(row)
-            .then(|| batch.payload().verdict(row))
+            .then(|| self.verdict_of(batch.payload(), row))
     }
 
-    /// The rows as evidence. `without` says of a row that its own columns are too large to keep.
+    fn verdict_of(&self, decided: &Decided, row: usize) -> Verdict {
+        let decision = decided.decisions[row];
+        Verdict {
+            score: decided.scored.score[row],
+            margin: decided.scored.margin.as_ref().map(|margin| margin[row]),
+            decision,
+            threshold: self.policy.threshold(decision),
+            chunk_rows: decided.scored.chunk_rows[row],
+        }
+    }
+
+    /// The rows as evidence, with their seals. `without` says of a row that its own columns are too large to
+    /// keep.
+    ///
+    /// # Panics
+    /// When there is not one seal for each row.
     #[must_use]
     pub fn evidence(
         &self,
         batch: &Batch<Decided>,
         schema: &Arc<Schema>,
+        seals: &[Seal],
         without: &[bool],
     ) -> RecordBatch {
         let lineage = batch.lineage();
-        let places: Vec<Place> = (0..lineage.rows())
-            .map(|row| {
-                let origin = &lineage.origins()[row];
-                let rejection = lineage.rejection(row);
-                let (kind, broker_time) = match origin {
-                    Origin::Gap(_) => (Kind::Gap, None),
-                    Origin::Record { broker_time, .. } if rejection.is_some() => {
-                        (Kind::Rejected, *broker_time)
-                    }
-                    Origin::Record { broker_time, .. } => (Kind::Scored, *broker_time),
-                };
-                Place {
-                    kind,
-                    offset: origin.first(),
-                    next: origin.next(),
-                    broker_time,
-                    rejection,
-                }
-            })
+        assert_eq!(seals.len(), lineage.rows(), "one seal for each row");
+        let places: Vec<Place> = seals
+            .iter()
+            .enumerate()
+            .map(|(row, seal)| place(batch, row, *seal))
             .collect();
         let verdicts: Vec<_> = (0..lineage.rows())
             .map(|row| self.verdict(batch, row))
@@ -325,6 +328,42 @@ impl Stages {
             &blank(&events, lineage.rows(), empty),
             &blank(decided.features(), lineage.rows(), empty),
         )
+    }
+}
+
+/// Where a row came from, and what became of it.
+fn place(batch: &Batch<Decided>, row: usize, seal: Seal) -> Place {
+    let lineage = batch.lineage();
+    let origin = &lineage.origins()[row];
+    let rejection = lineage.rejection(row);
+    let (broker_time, leader_epoch) = match origin {
+        Origin::Gap(_) => (None, None),
+        Origin::Record {
+            broker_time,
+            leader_epoch,
+            ..
+        } => (*broker_time, *leader_epoch),
+    };
+    let kind = match origin {
+        Origin::Gap(_) => Kind::Gap,
+        Origin::Record { .. } if rejection.is_some() => Kind::Rejected,
+        Origin::Record { .. } => Kind::Scored,
+    };
+    let flags = match is_decoded(lineage, row) {
+        true => batch.payload().flags(row),
+        false => Flags::default(),
+    };
+    Place {
+        kind,
+        offset: origin.first(),
+        next: origin.next(),
+        broker_time,
+        leader_epoch,
+        batch_row: (kind != Kind::Gap)
+            .then(|| i32::try_from(row).expect("a batch has fewer than 2^31 rows")),
+        rejection,
+        flags,
+        seal,
     }
 }
 

@@ -12,11 +12,14 @@ use probity::batch::{self, Batch, Lineage};
 use probity::config::Config;
 use probity::evidence::{Context, Message, Range, Writer};
 use probity::generate::{Generator, Profile, Settings};
+use probity::keys::{Commitment, Keys, Trust};
+use probity::lane::Sealer;
 use probity::laps::{Laps, Step};
 use probity::publish::records::{self, Stamp};
 use probity::record::{Digest, NextOffset, Offset, Position};
 use probity::setup::Setup;
 use probity::stages::{Decided, Stages};
+use probity::tlog::Signer;
 use probity::topics::Identity;
 
 const TIME: i64 = 1_767_225_600_000_000;
@@ -69,6 +72,7 @@ pub struct Line {
     stages: Stages,
     stamp: Stamp,
     writer: Writer,
+    sealer: Sealer,
     archiver: Archiver,
     heads: Vec<Digest>,
     offsets: Vec<i64>,
@@ -92,7 +96,8 @@ impl Line {
             input_topic_id: "input".to_owned(),
             evidence_topic_id: "evidence".to_owned(),
         };
-        let facts = setup.facts(&config, &identity);
+        let sealer = Sealer::new(Arc::new(keys())).expect("they are a scorer's");
+        let facts = setup.facts(&config, &identity, sealer.commitment_key());
         let model = (
             &*facts.model_name,
             &*facts.model_version,
@@ -128,6 +133,7 @@ impl Line {
             stages,
             stamp,
             writer,
+            sealer,
             archiver,
             heads: vec![Digest::ZERO; partitions],
             offsets: vec![0; partitions],
@@ -150,7 +156,8 @@ impl Line {
         let start = Instant::now();
         std::hint::black_box(self.scores(&batch));
         let scored = Instant::now();
-        let messages = self.evidence(&batch);
+        let values: Vec<_> = events.batch(turn, rows).collect();
+        let messages = self.evidence(&batch, &values);
         let written = Instant::now();
         for (partition, message) in &messages {
             times.evidence_bytes += message.value.len();
@@ -176,6 +183,7 @@ impl Line {
             let origins = (*first..).take(count).map(|offset| batch::Origin::Record {
                 offset: Offset(offset),
                 broker_time: Some(TIME),
+                leader_epoch: Some(0),
             });
             if count > 0 {
                 lineage.push_part(partition as i32, origins);
@@ -210,12 +218,20 @@ impl Line {
         bytes
     }
 
-    fn evidence(&mut self, batch: &Batch<Decided>) -> Vec<(i32, Message)> {
+    fn evidence(
+        &mut self,
+        batch: &Batch<Decided>,
+        values: &[Option<&[u8]>],
+    ) -> Vec<(i32, Message)> {
         let lineage = batch.lineage();
         let schema = self.writer.context().schema().clone();
+        let seals = self
+            .sealer
+            .seal("input", lineage, values)
+            .expect("the system has random numbers");
         let rows = self
             .stages
-            .evidence(batch, &schema, &vec![false; lineage.rows()]);
+            .evidence(batch, &schema, &seals, &vec![false; lineage.rows()]);
         let mut messages = Vec::new();
         for part in lineage.parts() {
             let place = part.partition as usize;
@@ -236,7 +252,10 @@ impl Line {
                 .expect("a payment fits a message");
             self.heads[place] = head;
             self.offsets[place] = next;
-            messages.extend(written.into_iter().map(|message| (part.partition, message)));
+            for message in written {
+                std::hint::black_box(self.sealer.headers(part.partition, &message));
+                messages.push((part.partition, message));
+            }
         }
         messages
     }
@@ -251,5 +270,17 @@ impl Line {
         };
         *position += 1;
         self.archiver.message(partition, record).expect("it joins");
+    }
+}
+
+/// A scorer's keys, of this process only.
+fn keys() -> Keys {
+    Keys {
+        scorer: Some(Signer::generate("bench.example/scorer").expect("it is a name")),
+        archiver: None,
+        log: Vec::new(),
+        operator: None,
+        commitment: Some(Commitment::new([7; 32])),
+        trust: Trust::default(),
     }
 }

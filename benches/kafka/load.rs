@@ -71,7 +71,7 @@ pub fn await_processed(kafka: &Cluster, topic: &str) {
 
 /// Makes room for the next run.
 pub fn remove(kafka: &Cluster, pipeline: &str) {
-    for suffix in ["", ".scored", ".evidence", ".dlq"] {
+    for suffix in ["", ".scored", ".evidence", ".dlq", ".checkpoints"] {
         kafka.delete_topic(&format!("{pipeline}{suffix}"));
     }
 }

@@ -7,20 +7,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Observer;
+use super::head::Head;
+use super::keeper::Board;
 use super::layout;
-use super::ledger::{Entry, File, Reseal, Segment, State, StreamId};
-use super::log::{self, Log, Origin};
+use super::ledger::{Authority, Body, Committed, Entry, File, Reseal, State, StreamId};
+use super::log::{self, Clock, Log, Origin};
 use super::roll::Settings;
 use super::segment::{Closed, Open};
 use super::store::{self, Ensured, Store};
 use super::stream::{Cursor, Joined, Phase, Record, Stream};
 use crate::error::{Fatal, Result};
 use crate::evidence::{Context, Header, Reader};
+use crate::keys::{Keys, Role};
 use crate::record::{Digest, NextPosition, Position};
+use crate::tlog::{Signer, Verifier};
 
 /// What the driver must do with its source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,14 +43,41 @@ pub struct Archiver {
     store: Arc<dyn Store>,
     log: Log,
     origin: Origin,
-    writer: String,
+    identity: Identity,
     settings: Settings,
     observer: Arc<dyn Observer>,
+    head: Option<Head>,
     reader: Reader,
-    stored_contexts: BTreeSet<Digest>,
+    /// Whose evidence is believed.
+    scorers: Vec<Verifier>,
+    /// Contexts and columns that are in the store.
+    stored: BTreeSet<Digest>,
     streams: BTreeMap<i32, Stream>,
     moves: Vec<Move>,
 }
+
+/// Who archives.
+#[derive(Clone)]
+pub struct Identity {
+    /// Program and version, as in `probity 0.1.0`.
+    pub writer: String,
+    pub keys: Arc<Keys>,
+    pub clock: Clock,
+}
+
+impl Identity {
+    fn signer(&self) -> Result<&Signer> {
+        self.keys.archiver.as_ref().ok_or_else(|| {
+            Fatal::usage(
+                "there is no archiver.key, which signs what is archived; see `keys.folder`, and make \
+                 keys with `probity keys init`",
+            )
+        })
+    }
+}
+
+/// Who holds this partition of the evidence keeps the head.
+const KEEPERS_PARTITION: i32 = 0;
 
 /// Whether a segment was committed by us, or the tip had moved.
 #[derive(PartialEq, Eq)]
@@ -62,21 +94,43 @@ impl Archiver {
     pub fn open(
         store: Arc<dyn Store>,
         origin: Origin,
-        writer: String,
+        identity: Identity,
         settings: Settings,
         observer: Arc<dyn Observer>,
+        board: Option<(Box<dyn Board>, Duration)>,
     ) -> Result<Archiver> {
+        let signer = identity.signer()?.verifier();
         store::probe(&*store)?;
         log::claim(&*store, &origin)?;
+        let authority = Authority {
+            archive: origin.archive_id(),
+            log: identity.keys.trust.log.clone(),
+        };
+        let mut log = Log::open(store.clone(), authority, identity.clock)?;
+        // Before anything is appended: the store may be an older one.
+        let head = match board {
+            Some((board, interval)) => Some(Head::open(store.clone(), board, interval, &log)?),
+            None => None,
+        };
+        log.introduce(&identity.keys)?;
+        if !log.holders(Role::Archiver).contains(signer) {
+            return Err(Fatal::usage(format!(
+                "the ledger at {} gives {signer} no right to archive. name it under `archiver` in the \
+                 trust.toml of the archiver that has log.key, and start that one first",
+                store.place()
+            )));
+        }
         Ok(Archiver {
-            log: Log::open(store.clone())?,
+            scorers: log.holders(Role::Scorer),
+            log,
             store,
             origin,
-            writer,
+            identity,
             settings,
             observer,
+            head,
             reader: Reader::default(),
-            stored_contexts: BTreeSet::new(),
+            stored: BTreeSet::new(),
             streams: BTreeMap::new(),
             moves: Vec::new(),
         })
@@ -101,10 +155,10 @@ impl Archiver {
                 tracing::info!(
                     partition,
                     entry = last.n,
-                    path = last.path,
+                    path = last.segment.path,
                     "finishing a segment"
                 );
-                let cursor = Cursor::before(&last, tip);
+                let cursor = Cursor::before(&last.segment, tip);
                 (Phase::Finishing(Box::new(last)), cursor)
             }
             _ => (Phase::Following, Cursor::following(tip)),
@@ -116,20 +170,20 @@ impl Archiver {
     }
 
     /// Looks at the size only: a file appears whole, and `probity verify` reads the bytes.
-    fn has_file(&self, last: &Segment, files: &[File]) -> Result<bool> {
-        match store::size(&*self.store, &last.path)? {
+    fn has_file(&self, last: &Committed, files: &[File]) -> Result<bool> {
+        match store::size(&*self.store, &last.segment.path)? {
             None => Ok(false),
             Some(size) if files.iter().any(|file| file.bytes == size) => Ok(true),
             Some(_) => Err(self.foreign_file(last)),
         }
     }
 
-    fn foreign_file(&self, entry: &Segment) -> Fatal {
+    fn foreign_file(&self, entry: &Committed) -> Fatal {
         Fatal::integrity(format!(
             "`{}` in the archive at {} is not the file that ledger entry {} commits: something else \
              wrote it. find out what, keep a copy, and remove it: the archiver makes the right one \
              again from the evidence topic",
-            entry.path,
+            entry.segment.path,
             self.store.place(),
             entry.n
         ))
@@ -241,7 +295,8 @@ impl Archiver {
         if !header.brings_context && !self.reader.knows(header.context) {
             self.fetch_context(header.context)?;
         }
-        Ok(self.streams[&partition].join(&mut self.reader, header, bytes, record))
+        let stream = &self.streams[&partition];
+        Ok(stream.join(&mut self.reader, header, bytes, record, &self.scorers))
     }
 
     /// A message may name a context that a committed segment already had: then the archive has it.
@@ -255,17 +310,17 @@ impl Archiver {
             .filter(|context| context.digest() == digest)
             .and_then(|context| self.reader.learn(Arc::new(context)).ok());
         if learnt.is_none() {
-            return Err(self.foreign_context(&path));
+            return Err(self.foreign_object(&path));
         }
-        self.stored_contexts.insert(digest);
+        self.stored.insert(digest);
         Ok(())
     }
 
-    fn foreign_context(&self, path: &str) -> Fatal {
+    fn foreign_object(&self, path: &str) -> Fatal {
         let place = self.store.place();
         Fatal::integrity(format!(
-            "`{path}` in the archive at {place} does not hold the context that its name promises: it \
-             was altered. restore it from a backup"
+            "`{path}` in the archive at {place} does not hold what its name promises: it was altered. \
+             restore it from a backup"
         ))
     }
 
@@ -279,6 +334,9 @@ impl Archiver {
             stream.in_doubt = true;
             let next = stream.cursor.next;
             self.moves.push(Move::Seek(partition, next));
+            // Or its scorer's key is new.
+            self.log.catch_up()?;
+            self.scorers = self.log.holders(Role::Scorer);
             return Ok(());
         }
         if matches!(stream.phase, Phase::Following) && self.seal(partition)? == Outcome::LostRace {
@@ -324,7 +382,7 @@ impl Archiver {
             .get_mut(&partition)
             .expect("the caller has found it");
         let rows = joined.rows.header.rows;
-        if let Err(reason) = stream.push(joined, &self.writer)? {
+        if let Err(reason) = stream.push(joined, &self.identity.writer)? {
             return self.refuse(partition, position, &reason);
         }
         self.observer.taken(partition, rows);
@@ -333,7 +391,9 @@ impl Archiver {
             .as_ref()
             .is_some_and(|open| self.settings.is_full(open));
         match &stream.phase {
-            Phase::Finishing(entry) if position.next() == entry.next => self.finish(partition)?,
+            Phase::Finishing(entry) if position.next() == entry.segment.next => {
+                self.finish(partition)?
+            }
             Phase::Following if is_full => {
                 self.seal(partition)?;
             }
@@ -399,13 +459,23 @@ impl Archiver {
         let Some(closed) = stream.close()? else {
             return Ok(Outcome::Committed);
         };
-        self.store_context(&closed.context)?;
+        self.keep(&closed)?;
         crate::crash::point("archive.before-entry");
         let is_wanted = |state: &State| closed.joins(&state.tip(&id));
-        let make = |n| Entry::Segment(Box::new(closed.entry(n)));
-        let Some(Entry::Segment(entry)) = self.log.append(is_wanted, make)? else {
+        let make = |n| Body::Segment(Box::new(closed.entry(n)));
+        let signer = self.identity.signer()?;
+        let Some(Entry {
+            n,
+            body: Body::Segment(segment),
+            ..
+        }) = self.log.append(is_wanted, make, signer)?
+        else {
             self.start_again(partition)?;
             return Ok(Outcome::LostRace);
+        };
+        let entry = Committed {
+            n,
+            segment: *segment,
         };
         crate::crash::point("archive.after-entry");
         self.put_file(&entry, &closed.bytes)?;
@@ -414,10 +484,37 @@ impl Archiver {
         Ok(Outcome::Committed)
     }
 
-    fn committed(&mut self, entry: &Segment) {
-        let partition = entry.stream.partition;
-        self.observer.sealed(entry);
-        self.moves.push(Move::Committed(partition, entry.next));
+    /// Signs the head of the ledger, if it is time and we keep it. `now` is in µs since the epoch.
+    ///
+    /// # Errors
+    /// As [`Archiver::message`].
+    pub fn keep_head(&mut self, now: i64) -> Result<()> {
+        match &mut self.head {
+            Some(head) if self.streams.contains_key(&KEEPERS_PARTITION) => {
+                head.tick(&mut self.log, &self.identity.keys, now)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Signs the head of the ledger now, if we keep it.
+    ///
+    /// # Errors
+    /// As [`Archiver::message`].
+    pub fn sign_head(&mut self) -> Result<()> {
+        match &mut self.head {
+            Some(head) if self.streams.contains_key(&KEEPERS_PARTITION) => {
+                head.sign(&self.log, &self.identity.keys)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn committed(&mut self, entry: &Committed) {
+        let Committed { segment, .. } = entry;
+        self.observer.sealed(segment);
+        let done = Move::Committed(segment.stream.partition, segment.next);
+        self.moves.push(done);
     }
 
     /// Somebody else has moved the tip: what they committed is right, what we hold is not wanted.
@@ -442,11 +539,12 @@ impl Archiver {
         let (Phase::Finishing(entry), Some(closed)) = (phase, stream.close()?) else {
             unreachable!("callers finish what is being finished");
         };
-        if closed.head != entry.head || closed.rows != entry.rows {
+        let segment = &entry.segment;
+        if closed.head != segment.head || closed.roots.row_root != segment.row_root {
             return Err(Fatal::integrity(format!(
                 "the evidence of {id} at positions {} to {} is not what ledger entry {} committed; do \
                  not remove anything: compare the topic with a backup of the archive",
-                entry.first, entry.next, entry.n
+                segment.first, segment.next, entry.n
             )));
         }
         if !self.accept_bytes(&id, &entry, &closed)? {
@@ -460,25 +558,30 @@ impl Archiver {
 
     /// Another version may write the same rows as other bytes: then the ledger must say so before the
     /// file is there. False if the stream has moved on.
-    fn accept_bytes(&mut self, id: &StreamId, entry: &Segment, closed: &Closed) -> Result<bool> {
+    fn accept_bytes(&mut self, id: &StreamId, entry: &Committed, closed: &Closed) -> Result<bool> {
         let is_accepted = |state: &State| state.tip(id).files.contains(&closed.file());
         let is_last = |state: &State| state.tip(id).last.is_some_and(|last| last.n == entry.n);
         let is_wanted = |state: &State| is_last(state) && !is_accepted(state);
-        let make = |n| {
-            Entry::Reseal(Reseal {
-                n,
+        let make = |_| {
+            Body::Reseal(Reseal {
                 entry: entry.n,
                 sha256: closed.sha256,
                 bytes: closed.bytes.len() as u64,
             })
         };
-        let resealed = self.log.append(is_wanted, make)?.is_some();
+        let resealed = self
+            .log
+            .append(is_wanted, make, self.identity.signer()?)?
+            .is_some();
         Ok(resealed || (is_last(self.log.state()) && is_accepted(self.log.state())))
     }
 
     /// Puts the file of an entry. Another one may be there: a reseal's, or the resealed one.
-    fn put_file(&mut self, entry: &Segment, bytes: &Bytes) -> Result<()> {
-        let Ensured::Other(found) = store::ensure(&*self.store, &entry.path, bytes)? else {
+    fn put_file(&mut self, entry: &Committed, bytes: &Bytes) -> Result<()> {
+        let Ensured::Other(found) = store::ensure(&*self.store, &entry.segment.path, bytes)? else {
+            if let Some(head) = &mut self.head {
+                head.has_put(Digest::of(bytes));
+            }
             return Ok(());
         };
         let found = Digest::of(&found);
@@ -490,17 +593,32 @@ impl Archiver {
         }
     }
 
-    /// A later archiver may read on behind the message that brings the context.
-    fn store_context(&mut self, context: &Context) -> Result<()> {
-        if self.stored_contexts.contains(&context.digest()) {
-            return Ok(());
+    /// Keeps what the entry names: the context, since a later archiver may read on behind the message
+    /// that brings it, and the columns that the row root is of.
+    fn keep(&mut self, closed: &Closed) -> Result<()> {
+        let (context, columns) = (&closed.context, &closed.columns);
+        let objects = [
+            (
+                context.digest(),
+                layout::context(context.digest()),
+                context.bytes(),
+            ),
+            (
+                columns.digest(),
+                layout::columns(columns.digest()),
+                columns.text().as_bytes(),
+            ),
+        ];
+        for (digest, path, bytes) in objects {
+            if self.stored.contains(&digest) {
+                continue;
+            }
+            let bytes = Bytes::copy_from_slice(bytes);
+            if store::ensure(&*self.store, &path, &bytes)? != Ensured::Same {
+                return Err(self.foreign_object(&path));
+            }
+            self.stored.insert(digest);
         }
-        let path = layout::context(context.digest());
-        let bytes = Bytes::copy_from_slice(context.bytes());
-        if store::ensure(&*self.store, &path, &bytes)? != Ensured::Same {
-            return Err(self.foreign_context(&path));
-        }
-        self.stored_contexts.insert(context.digest());
         Ok(())
     }
 }

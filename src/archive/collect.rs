@@ -19,14 +19,16 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::Observer;
-use super::archiver::{Archiver, Move};
+use super::archiver::{Archiver, Identity, Move};
+use super::keeper::Board;
 use super::log::Origin;
 use super::roll::Settings;
 use super::store::Store;
 use super::stream::Record;
 use crate::clock::now_micros;
 use crate::error::{Fatal, Result};
-use crate::evidence::Header;
+use crate::evidence::{Header, SIGNATURE};
+use crate::keys::Keys;
 use crate::record::Position;
 
 /// What the consumer's configuration must not say otherwise.
@@ -57,6 +59,11 @@ pub struct Args {
     pub origin: Origin,
     pub store: Arc<dyn Store>,
     pub settings: Settings,
+    /// The archiver's key, and the log's where this process has it.
+    pub keys: Arc<Keys>,
+    /// Where checkpoints go besides the archive.
+    pub board: Box<dyn Board>,
+    pub checkpoint_interval: Duration,
     /// Whether a stop first archives everything that is committed, also what is young and small.
     /// Otherwise it stays in the topic, for the next start.
     pub seal_on_stop: bool,
@@ -81,13 +88,18 @@ pub struct Summary {
 /// When Kafka or the store cannot be reached for long, or what is in the archive contradicts itself, the
 /// topic or the configuration.
 pub fn run(args: Args) -> Result<Summary> {
-    let writer = concat!("probity ", env!("CARGO_PKG_VERSION")).to_owned();
+    let identity = Identity {
+        writer: concat!("probity ", env!("CARGO_PKG_VERSION")).to_owned(),
+        keys: args.keys,
+        clock: now_micros,
+    };
     let archiver = Archiver::open(
         args.store,
         args.origin.clone(),
-        writer,
+        identity,
         args.settings,
         args.observer.clone(),
+        Some((args.board, args.checkpoint_interval)),
     )?;
     let mut config = args.consumer;
     for (name, value) in LOCKED {
@@ -139,7 +151,8 @@ impl Collector {
             Some(Ok(message)) => {
                 let record = Record {
                     position: Position(message.offset()),
-                    header: evidence_header(&message),
+                    header: header(&message, Header::NAME),
+                    signature: header(&message, SIGNATURE),
                     value: message.payload().unwrap_or_default(),
                 };
                 self.archiver().message(message.partition(), record)?;
@@ -159,7 +172,9 @@ impl Collector {
 
     fn tick(&self) -> Result<()> {
         let mut archiver = self.archiver();
-        archiver.tick(now_micros())?;
+        let now = now_micros();
+        archiver.tick(now)?;
+        archiver.keep_head(now)?;
         if self.consumer.context().has_joined.load(Ordering::Relaxed) {
             self.observer.assigned(archiver.partitions().len());
         }
@@ -274,16 +289,17 @@ impl Collector {
         let is_drained = self.archiver().is_drained();
         // An archiver that lost a race reads again; what it then holds is sealed by who won it.
         self.archiver().seal_all()?;
+        self.archiver().sign_head()?;
         self.follow_moves()?;
         Ok(is_drained && self.archiver().stopped() == 0)
     }
 }
 
-fn evidence_header<'a>(message: &'a BorrowedMessage<'_>) -> Option<&'a [u8]> {
+fn header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
     let headers = message.headers()?;
     (0..headers.count())
         .map(|index| headers.get(index))
-        .find(|header| header.key == Header::NAME)
+        .find(|header| header.key == name)
         .and_then(|header| header.value)
 }
 

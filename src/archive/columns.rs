@@ -15,11 +15,12 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
+use super::leaf::GROUP_ROWS;
 use crate::evidence::{Context, FIELD_ID, Facts, Header, Kind, columns};
 use crate::record::Position;
 
 /// Rows of a row group. Also how many distinct event ids a bloom filter is made for.
-const ROW_GROUP_ROWS: usize = 131_072;
+const ROW_GROUP_ROWS: usize = GROUP_ROWS as usize;
 
 /// Rows of a page. What is not in a whole page is held unencoded, in every column of every open segment:
 /// so pages are smaller than Parquet's usual 20,000 rows.
@@ -87,6 +88,7 @@ fn fixed(facts: &Facts) -> Vec<(&'static str, i32, Source)> {
         evidence(columns::OFFSET),
         evidence(columns::NEXT_OFFSET),
         evidence(columns::KIND),
+        evidence(columns::LEADER_EPOCH),
         ("evidence_position", 14, Source::EvidencePosition),
         evidence(columns::BROKER_TIME),
         ("ingest_time", 15, Source::IngestTime),
@@ -94,7 +96,8 @@ fn fixed(facts: &Facts) -> Vec<(&'static str, i32, Source)> {
         evidence(columns::DECISION),
         evidence(columns::SCORE),
         evidence(columns::MARGIN),
-        evidence(columns::CHUNK_ROWS),
+        evidence(columns::THRESHOLD),
+        evidence(columns::FLAGS),
         evidence(columns::REJECT_STAGE),
         evidence(columns::REJECT_REASON),
         ("model_name", 17, text(&facts.model_name)),
@@ -102,11 +105,19 @@ fn fixed(facts: &Facts) -> Vec<(&'static str, i32, Source)> {
         ("model_sha256", 19, text(&facts.model_sha256)),
         ("package_sha256", 20, text(&facts.package_sha256)),
         ("policy_version", 21, text(&facts.policy_version)),
+        ("policy_sha256", 28, text(&facts.policy_sha256)),
         ("runtime", 22, text(&facts.runtime)),
+        ("runtime_sha256", 29, text(&facts.runtime_sha256)),
         ("provider", 23, text(&facts.provider)),
         ("admission", 25, text(&facts.admission)),
         ("config_sha256", 26, text(&facts.config_sha256)),
         ("input_schema", 27, text(&facts.input_schema)),
+        evidence(columns::BATCH_ROW),
+        evidence(columns::CHUNK_ROWS),
+        evidence(columns::PAYLOAD_BYTES),
+        ("commitment_key", 30, text(&facts.commitment_key)),
+        evidence(columns::PAYLOAD_COMMITMENT),
+        evidence(columns::ROW_SALT),
     ]
 }
 
@@ -273,6 +284,12 @@ fn encode(
             .set_column_bloom_filter_max_ndv(path, ROW_GROUP_ROWS as u64);
     }
     let kind = field.data_type();
+    if matches!(kind, DataType::FixedSizeBinary(_)) {
+        // As good as random: nothing is found by its range, and nothing makes it smaller.
+        return builder
+            .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
+            .set_column_compression(path, Compression::UNCOMPRESSED);
+    }
     if kind.is_floating() {
         builder.set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT)
     } else if kind.is_integer() || kind.is_temporal() {

@@ -1,20 +1,75 @@
 //! Evidence for tests: a partition's messages, as the scoring role would write them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, Float32Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
+use bytes::Bytes;
 
+use super::archiver::Identity;
+use super::keeper::Board;
 use super::log::Origin;
 use super::stream::Record;
 use crate::evidence::{
-    Context, Facts, Kind, Place, Range, Verdict, Writer, head, lay_out, row_schema,
+    Context, Facts, Flags, Kind, Payload, Place, Range, Seal, Verdict, Writer, head, lay_out,
+    row_schema, sign,
 };
+use crate::keys::{Keys, Trust};
 use crate::record::{Decision, Digest, NextOffset, Offset, Position, Reason, Rejection, Stage};
+use crate::tlog::Signer;
 
 /// The UTC day in µs, and a noon.
 pub const DAY: i64 = 86_400_000_000;
 pub const NOON: i64 = 19_675 * DAY + DAY / 2;
+
+/// An archiver with a key for every role.
+pub fn identity(writer: &str) -> Identity {
+    let signer = |name: &str, seed| Signer::from_seed(name, [seed; 32]).unwrap();
+    let (log, archiver) = (
+        signer("bank.example", 1),
+        signer("bank.example/archiver", 2),
+    );
+    let trust = Trust {
+        log: vec![log.verifier().clone()],
+        archiver: vec![archiver.verifier().clone()],
+        scorer: vec![scorer().verifier().clone()],
+        ..Trust::default()
+    };
+    let keys = Keys {
+        scorer: None,
+        archiver: Some(archiver),
+        log: vec![log],
+        operator: None,
+        commitment: None,
+        trust,
+    };
+    Identity {
+        writer: writer.to_owned(),
+        keys: Arc::new(keys),
+        clock: || NOON,
+    }
+}
+
+/// A board that its holders share.
+#[derive(Clone, Default)]
+pub struct Paper(pub Arc<Mutex<Vec<Bytes>>>);
+
+impl Board for Paper {
+    fn newest(&mut self) -> Result<Vec<Bytes>, String> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    fn post(&mut self, checkpoint: &str) -> Result<(), String> {
+        let checkpoint = Bytes::copy_from_slice(checkpoint.as_bytes());
+        self.0.lock().unwrap().push(checkpoint);
+        Ok(())
+    }
+}
+
+/// Signs the evidence.
+pub fn scorer() -> Signer {
+    Signer::from_seed("bank.example/scorer", [3; 32]).unwrap()
+}
 
 pub fn origin() -> Origin {
     Origin {
@@ -38,15 +93,19 @@ pub fn context(model_version: &str) -> Arc<Context> {
         input_topic_id: "input-id".into(),
         input_schema: Digest::of(b"schema").to_string(),
         event_id: "event_id".into(),
+        event_time: "event_time".into(),
         model_name: "card-risk".into(),
         model_version: model_version.into(),
         model_sha256: Digest::of(b"model").to_string(),
         package_sha256: Digest::of(b"package").to_string(),
         policy_version: "1".into(),
+        policy_sha256: Digest::of(b"policy").to_string(),
         runtime: "onnxruntime 1".into(),
+        runtime_sha256: Digest::of(b"runtime").to_string(),
         provider: "cpu".into(),
         admission: "deterministic".into(),
         config_sha256: Digest::of(b"config").to_string(),
+        commitment_key: "commitment-0123456789abcdef".into(),
     };
     Arc::new(Context::new(&schema.unwrap(), facts))
 }
@@ -56,6 +115,7 @@ pub fn context(model_version: &str) -> Arc<Context> {
 pub struct Written {
     pub position: Position,
     pub header: Vec<u8>,
+    pub signature: Vec<u8>,
     pub value: Vec<u8>,
 }
 
@@ -64,6 +124,7 @@ impl Written {
         Record {
             position: self.position,
             header: Some(&self.header),
+            signature: Some(&self.signature),
             value: &self.value,
         }
     }
@@ -128,6 +189,7 @@ impl Topic {
             let header = message.header.to_bytes();
             assert_eq!(head(&header, &message.value), new_head);
             self.records.push(Written {
+                signature: sign(&scorer(), self.partition, message.head).to_vec(),
                 position: Position(self.end),
                 header,
                 value: message.value,
@@ -150,8 +212,28 @@ impl Topic {
             offset,
             next: NextOffset(self.offset),
             broker_time: (kind != Kind::Gap).then_some(NOON + row as i64),
+            leader_epoch: (kind != Kind::Gap).then_some(3),
+            batch_row: (kind != Kind::Gap).then_some(row as i32),
             rejection: (kind == Kind::Rejected).then_some(rejected),
+            flags: Flags {
+                imputed: kind == Kind::Scored && offset.0 % 2 == 0,
+                unknown_fields: false,
+            },
+            seal: seal(kind, offset),
         }
+    }
+}
+
+/// Made of the offset, so that the same messages can be written again.
+fn seal(kind: Kind, offset: Offset) -> Seal {
+    let bytes = Digest::of(&offset.0.to_be_bytes()).0;
+    let payload = Payload {
+        bytes: 300 + i32::from(bytes[0]),
+        commitment: bytes,
+    };
+    Seal {
+        payload: (kind != Kind::Gap).then_some(payload),
+        salt: *bytes.last_chunk().unwrap(),
     }
 }
 
@@ -161,6 +243,7 @@ fn verdict(place: &Place) -> Option<Verdict> {
         score: 1.0 / (1 + place.offset.0 % 97) as f32,
         margin: Some(place.offset.0 as f32),
         decision: Decision::ALL[usize::try_from(place.offset.0 % 3).unwrap()],
+        threshold: [None, Some(0.5), Some(0.9)][usize::try_from(place.offset.0 % 3).unwrap()],
     })
 }
 

@@ -42,6 +42,27 @@ pub fn state(entries: u64) -> String {
     format!("ledger/state/{entries}")
 }
 
+/// A copy of the newest checkpoint, or of one before it: a hint. The one object that is replaced.
+pub const CHECKPOINT: &str = "ledger/checkpoint";
+
+/// The checkpoint of the first `size` entries.
+#[must_use]
+pub fn checkpoint(size: u64) -> String {
+    format!("ledger/cp/{size}")
+}
+
+/// A file of the transparency log, by its path in C2SP tlog-tiles.
+#[must_use]
+pub fn log_file(path: &str) -> String {
+    format!("ledger/{path}")
+}
+
+/// The names and kinds of the columns that row roots are of, by the SHA-256 of the text.
+#[must_use]
+pub fn columns(digest: Digest) -> String {
+    format!("columns/{digest}.txt")
+}
+
 /// The columns and facts that evidence names by their SHA-256: an Arrow IPC schema message.
 #[must_use]
 pub fn context(digest: Digest) -> String {
@@ -58,6 +79,18 @@ pub fn model(digest: Digest) -> String {
 #[must_use]
 pub fn config(digest: Digest) -> String {
     format!("configs/{digest}.toml")
+}
+
+/// What scores were computed on (library, processor, program), by its SHA-256.
+#[must_use]
+pub fn runtime(digest: Digest) -> String {
+    format!("runtimes/{digest}.json")
+}
+
+/// The policy that made decisions of scores, as its canonical text, by its SHA-256.
+#[must_use]
+pub fn policy(digest: Digest) -> String {
+    format!("policies/{digest}.txt")
 }
 
 /// The schema of the input, by its SHA-256.
@@ -113,10 +146,14 @@ mod tests {
         assert_eq!(entry(1_000), "ledger/entry/x001/000");
         assert_eq!(entry(1_234_067), "ledger/entry/x001/x234/067");
         assert_eq!(state(512), "ledger/state/512");
+        assert_eq!(checkpoint(7), "ledger/cp/7");
+        assert_eq!(log_file("tile/0/000"), "ledger/tile/0/000");
         let digest = Digest::of(b"abc");
         assert_eq!(context(digest), format!("contexts/{digest}.arrows"));
         assert_eq!(model(digest), format!("models/{digest}"));
         assert_eq!(config(digest), format!("configs/{digest}.toml"));
+        assert_eq!(runtime(digest), format!("runtimes/{digest}.json"));
+        assert_eq!(policy(digest), format!("policies/{digest}.txt"));
         assert_eq!(schema(digest), format!("schemas/{digest}.avsc"));
         let day = Day::of(1_700_000_000_000_000).unwrap();
         let path = segment(day, "payments.evidence", 3, NextPosition(42), 7);

@@ -1,197 +1,56 @@
 //! The ledger: the gapless sequence of entries that says what the archive holds. The only commit point.
 //!
-//! Pure: entries as JSON documents, and their fold, the [`State`]. Knows no store. It promises that an
-//! entry that [`State::fold`] accepts leaves each stream tiled: no evidence missing, none twice, and no
-//! hole in the input offsets that it covers.
+//! Pure: the fold of signed entries, the [`State`]. Knows no store. It promises that an entry that
+//! [`State::accept`] takes was signed by a key that may, and leaves each stream tiled: no evidence
+//! missing, none twice, and no hole in the input offsets that it covers.
+
+mod entry;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::layout;
-use crate::record::{Digest, NextOffset, NextPosition, Offset};
+use super::{layout, leaf};
+use crate::keys::Role;
+use crate::record::{Digest, NextOffset, NextPosition};
+use crate::tlog::{Note, Verifier};
 
-/// What the archive follows: one partition of an evidence topic. A re-created topic has another id.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StreamId {
-    pub cluster_id: String,
-    pub topic: String,
-    pub topic_id: String,
-    pub partition: i32,
+pub(super) use entry::to_document;
+pub use entry::{
+    Act, Body, Break, Coverage, Entry, Event, InputId, Invalid, KeyChange, Reseal, Segment,
+    StreamId,
+};
+use entry::{NextOffsetNumber, NextPositionNumber, from_document, hex};
+
+/// Which archive a ledger is of, and the keys that all others follow from.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    pub archive: Digest,
+    pub log: Vec<Verifier>,
 }
-
-impl fmt::Display for StreamId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "partition {} of `{}`", self.partition, self.topic)
-    }
-}
-
-/// One partition of an input topic.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InputId {
-    pub topic: String,
-    pub topic_id: String,
-    pub partition: i32,
-}
-
-/// The input offsets `[first, next)` that an entry accounts for.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Coverage {
-    pub topic: String,
-    pub topic_id: String,
-    pub partition: i32,
-    #[serde(with = "OffsetNumber")]
-    pub first: Offset,
-    #[serde(with = "NextOffsetNumber")]
-    pub next: NextOffset,
-}
-
-impl Coverage {
-    #[must_use]
-    pub fn input(&self) -> InputId {
-        InputId {
-            topic: self.topic.clone(),
-            topic_id: self.topic_id.clone(),
-            partition: self.partition,
-        }
-    }
-}
-
-/// One document of the ledger.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum Entry {
-    /// Commits the evidence positions `[first, next)` of a stream to one file.
-    Segment(Box<Segment>),
-    /// An operator's word that evidence or offsets are missing, and where the stream goes on.
-    Break(Break),
-    /// The file of an older entry has other bytes with the same rows: another version rebuilt it.
-    Reseal(Reseal),
-}
-
-/// One Parquet file, and what it accounts for.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Segment {
-    pub n: u64,
-    pub stream: StreamId,
-    /// The stream's tip before, which need not hold a message: transactions leave markers.
-    #[serde(with = "NextPositionNumber")]
-    pub first: NextPosition,
-    #[serde(with = "NextPositionNumber")]
-    pub next: NextPosition,
-    pub coverage: Vec<Coverage>,
-    /// Heads of the chain of messages, before the first and after the last one.
-    #[serde(with = "hex")]
-    pub prev_head: Digest,
-    #[serde(with = "hex")]
-    pub head: Digest,
-    pub rows: u64,
-    pub scored: u64,
-    pub rejected: u64,
-    pub gaps: u64,
-    #[serde(with = "hex")]
-    pub sha256: Digest,
-    pub bytes: u64,
-    pub path: String,
-    #[serde(with = "hex")]
-    pub context: Digest,
-    /// Score times, µs since the epoch, UTC.
-    pub min_time: i64,
-    pub max_time: i64,
-    pub writer: String,
-}
-
-/// A tip that moves by an operator's word instead of by a segment.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Break {
-    pub n: u64,
-    pub stream: StreamId,
-    #[serde(with = "NextPositionNumber")]
-    pub first: NextPosition,
-    #[serde(with = "NextPositionNumber")]
-    pub next: NextPosition,
-    /// The input offsets that are given up; `next` is where the stream goes on.
-    pub coverage: Vec<Coverage>,
-    /// The head that the first message after the break names as its predecessor.
-    #[serde(with = "hex")]
-    pub head: Digest,
-    pub reason: String,
-    pub operator: String,
-}
-
-/// Other bytes for the file of entry `entry`, of the same messages.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Reseal {
-    pub n: u64,
-    pub entry: u64,
-    #[serde(with = "hex")]
-    pub sha256: Digest,
-    pub bytes: u64,
-}
-
-impl Entry {
-    #[must_use]
-    pub fn n(&self) -> u64 {
-        match self {
-            Entry::Segment(segment) => segment.n,
-            Entry::Break(brk) => brk.n,
-            Entry::Reseal(reseal) => reseal.n,
-        }
-    }
-
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        to_document(self)
-    }
-
-    /// # Errors
-    /// When the bytes are not exactly what [`Entry::to_bytes`] of this version writes.
-    pub fn parse(bytes: &[u8]) -> Result<Entry, Invalid> {
-        from_document(bytes)
-    }
-}
-
-/// A JSON document that ends with a newline; the same value always gives the same bytes.
-pub(super) fn to_document(value: &impl Serialize) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec(value).expect("texts, numbers and lists serialize");
-    bytes.push(b'\n');
-    bytes
-}
-
-/// Reads a document, and only in the one form in which it is written.
-fn from_document<T: Serialize + for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Invalid> {
-    let value = serde_json::from_slice(bytes).map_err(|error| Invalid(error.to_string()))?;
-    if to_document(&value) == bytes {
-        Ok(value)
-    } else {
-        Err(Invalid("it is not written as this version writes".into()))
-    }
-}
-
-/// Why a document is not one of the ledger, or does not follow those before it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Invalid(pub String);
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Invalid {}
 
 /// The fold of all entries before some number.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct State {
     entries: u64,
+    /// The notes of all entries of type `key`: they prove themselves, so a stored fold cannot smuggle
+    /// a key in.
+    keys: Vec<Keyed>,
     streams: BTreeMap<StreamId, Tip>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Keyed {
+    change: KeyChange,
+    note: String,
+}
+
+/// A segment with the number of its entry.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Committed {
+    pub n: u64,
+    pub segment: Segment,
 }
 
 /// Where a stream stands.
@@ -204,7 +63,7 @@ pub struct Tip {
     /// Per input partition, the offset at which the next message must begin.
     pub coverage: BTreeMap<InputId, NextOffset>,
     /// The last segment, whose file may not be there yet; none before the first and after a break.
-    pub last: Option<Segment>,
+    pub last: Option<Committed>,
     /// The files that would do for it: its own, then those of its reseals.
     pub files: Vec<File>,
 }
@@ -264,6 +123,23 @@ fn invalid<T>(why: &str) -> Result<T, Invalid> {
     Err(Invalid(why.to_owned()))
 }
 
+impl Segment {
+    /// What it says of its rows agrees with itself.
+    fn check_rows(&self) -> Result<(), Invalid> {
+        let kinds = [self.scored, self.rejected, self.gaps];
+        let rows = kinds
+            .iter()
+            .try_fold(0u64, |sum, &count| sum.checked_add(count));
+        if rows != Some(self.rows) || self.rows == 0 {
+            return invalid("its rows do not add up");
+        }
+        if leaf::fold(self.rows, &self.group_roots) != Some(self.row_root) {
+            return invalid("the roots of its row groups do not give the root of its rows");
+        }
+        Ok(())
+    }
+}
+
 impl State {
     /// How many entries were folded: the number of the next one.
     #[must_use]
@@ -285,24 +161,104 @@ impl State {
         self.streams.iter()
     }
 
-    /// Adds the next entry.
+    /// The keys that may act in a role now.
+    #[must_use]
+    pub fn holders(&self, role: Role, authority: &Authority) -> Vec<Verifier> {
+        let mut holders = match role {
+            Role::Log => authority.log.clone(),
+            _ => Vec::new(),
+        };
+        for KeyChange { act, key, .. } in self.changes(role) {
+            let Ok(key) = Verifier::parse(key) else {
+                unreachable!("the fold has read it");
+            };
+            match act {
+                Act::Add if holders.contains(&key) => {}
+                Act::Add => holders.push(key),
+                Act::Retire => holders.retain(|holder| *holder != key),
+            }
+        }
+        holders
+    }
+
+    /// Whether a key has had a role, then or now.
+    #[must_use]
+    pub fn has_held(&self, role: Role, key: &Verifier) -> bool {
+        let key = key.to_string();
+        self.changes(role).any(|change| change.key == key)
+    }
+
+    fn changes(&self, role: Role) -> impl Iterator<Item = &KeyChange> {
+        let changes = self.keys.iter().map(|keyed| &keyed.change);
+        changes.filter(move |change| change.role == role)
+    }
+
+    /// Adds the next entry, as it is stored.
+    ///
+    /// # Errors
+    /// When it is no entry, is of another archive, is not signed by a key that may, or does not follow;
+    /// the state is as before then.
+    pub fn accept(&mut self, bytes: &[u8], authority: &Authority) -> Result<Entry, Invalid> {
+        let (entry, note) = Entry::parse(bytes)?;
+        if entry.archive != authority.archive {
+            return invalid("it is of another archive");
+        }
+        self.authorize(&entry.body, &note, authority)?;
+        self.fold(entry.clone(), bytes)?;
+        Ok(entry)
+    }
+
+    fn authorize(
+        &self,
+        body: &Body,
+        note: &Note<'_>,
+        authority: &Authority,
+    ) -> Result<(), Invalid> {
+        let mut holders = body
+            .signers()
+            .iter()
+            .flat_map(|role| self.holders(*role, authority));
+        if holders.any(|holder| note.is_signed_by(&holder)) {
+            return Ok(());
+        }
+        let roles: Vec<_> = body.signers().iter().map(|role| role.as_str()).collect();
+        Err(Invalid(format!(
+            "it is not signed by a key of role {}",
+            roles.join(" or ")
+        )))
+    }
+
+    /// Adds the next entry; its signature was looked at. `bytes` are what is stored.
     ///
     /// # Errors
     /// When it does not follow; the state is as before then.
-    pub fn fold(&mut self, entry: Entry) -> Result<(), Invalid> {
-        if entry.n() != self.entries {
+    pub(super) fn fold(&mut self, entry: Entry, bytes: &[u8]) -> Result<(), Invalid> {
+        let Entry { n, state, body, .. } = entry;
+        if n != self.entries {
             return invalid("its number is not the next one");
         }
-        match entry {
-            Entry::Segment(segment) => self.fold_segment(*segment)?,
-            Entry::Break(brk) => self.fold_break(brk)?,
-            Entry::Reseal(reseal) => self.fold_reseal(&reseal)?,
+        if state != self.commitment() {
+            return invalid("it does not name the fold of the entries before it");
+        }
+        match body {
+            Body::Segment(segment) => self.fold_segment(n, *segment)?,
+            Body::Break(brk) => self.fold_break(brk)?,
+            Body::Reseal(reseal) => self.fold_reseal(&reseal)?,
+            Body::Key(change) => self.fold_key(change, bytes)?,
+            Body::Event(_) | Body::Heartbeat => {}
         }
         self.entries += 1;
         Ok(())
     }
 
-    fn fold_segment(&mut self, segment: Segment) -> Result<(), Invalid> {
+    /// What the next entry must say of this state: its digest, where a snapshot is kept.
+    #[must_use]
+    pub fn commitment(&self) -> Option<Digest> {
+        let is_kept = self.entries > 0 && self.entries.is_multiple_of(layout::STATE_INTERVAL);
+        is_kept.then(|| Digest::of(&self.to_bytes()))
+    }
+
+    fn fold_segment(&mut self, n: u64, segment: Segment) -> Result<(), Invalid> {
         let mut tip = self.tip(&segment.stream);
         if segment.first != tip.next {
             return invalid("it does not begin at the stream's tip");
@@ -317,14 +273,8 @@ impl State {
             return invalid("it covers no input");
         }
         tip.accepts(&segment.coverage, false)?;
-        let kinds = [segment.scored, segment.rejected, segment.gaps];
-        let rows = kinds
-            .iter()
-            .try_fold(0u64, |sum, &count| sum.checked_add(count));
-        if rows != Some(segment.rows) || segment.rows == 0 {
-            return invalid("its rows do not add up");
-        }
-        if !layout::is_segment(&segment.path, segment.n) {
+        segment.check_rows()?;
+        if !layout::is_segment(&segment.path, n) {
             return invalid("its path is not one for a segment of this number");
         }
         tip.cover(&segment.coverage);
@@ -335,8 +285,15 @@ impl State {
             bytes: segment.bytes,
         }];
         let stream = segment.stream.clone();
-        tip.last = Some(segment);
+        tip.last = Some(Committed { n, segment });
         self.streams.insert(stream, tip);
+        Ok(())
+    }
+
+    fn fold_key(&mut self, change: KeyChange, bytes: &[u8]) -> Result<(), Invalid> {
+        change.verifier()?;
+        let note = String::from_utf8(bytes.to_vec()).expect("a note that was parsed is text");
+        self.keys.push(Keyed { change, note });
         Ok(())
     }
 
@@ -398,13 +355,18 @@ impl State {
         });
         to_document(&StateDocument {
             entries: self.entries,
+            keys: self.keys.iter().map(|keyed| keyed.note.clone()).collect(),
             streams: streams.collect(),
         })
     }
 
+    /// Reads a stored state. Its keys are proven by their notes; that the rest is true is shown by the
+    /// entry that names its digest.
+    ///
     /// # Errors
-    /// When the bytes are not exactly what [`State::to_bytes`] of this version writes.
-    pub fn parse(bytes: &[u8]) -> Result<State, Invalid> {
+    /// When the bytes are not exactly what [`State::to_bytes`] of this version writes, or a key in it
+    /// was not given its role by one that may.
+    pub fn parse(bytes: &[u8], authority: &Authority) -> Result<State, Invalid> {
         let document: StateDocument = from_document(bytes)?;
         let streams = document.streams.into_iter().map(|stream| {
             let coverage = stream.coverage.into_iter().map(|covered| {
@@ -424,10 +386,23 @@ impl State {
             };
             (stream.stream, tip)
         });
-        Ok(State {
+        let mut state = State {
             entries: document.entries,
+            keys: Vec::new(),
             streams: streams.collect(),
-        })
+        };
+        for note in document.keys {
+            let (entry, parsed) = Entry::parse(note.as_bytes())?;
+            state.authorize(&entry.body, &parsed, authority)?;
+            let Body::Key(change) = entry.body else {
+                return invalid("it has a key that no entry gave");
+            };
+            if entry.archive != authority.archive {
+                return invalid("it has a key of another archive");
+            }
+            state.fold_key(change, note.as_bytes())?;
+        }
+        Ok(state)
     }
 }
 
@@ -458,6 +433,7 @@ pub fn find_end<E>(mut exists: impl FnMut(u64) -> Result<bool, E>) -> Result<u64
 #[serde(deny_unknown_fields)]
 struct StateDocument {
     entries: u64,
+    keys: Vec<String>,
     streams: Vec<StreamDocument>,
 }
 
@@ -470,7 +446,7 @@ struct StreamDocument {
     #[serde(with = "hex")]
     head: Digest,
     coverage: Vec<CoverageDocument>,
-    last: Option<Segment>,
+    last: Option<Committed>,
     files: Vec<File>,
 }
 
@@ -482,33 +458,6 @@ struct CoverageDocument {
     partition: i32,
     #[serde(with = "NextOffsetNumber")]
     next: NextOffset,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Offset")]
-struct OffsetNumber(i64);
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "NextOffset")]
-struct NextOffsetNumber(i64);
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "NextPosition")]
-struct NextPositionNumber(i64);
-
-/// Digests as hexadecimal text.
-mod hex {
-    use super::Digest;
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(digest)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Digest::parse(&text).ok_or_else(|| D::Error::custom("a digest is 64 hexadecimal digits"))
-    }
 }
 
 #[cfg(test)]

@@ -9,13 +9,15 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::layout;
-use super::ledger::{self, Entry, File, Reseal, Segment, State};
+use super::ledger::{self, Act, Authority, Body, Committed, Entry, File, KeyChange, Reseal, State};
 use super::store::{self, Ensured, Store};
 use crate::error::{Fatal, Result};
+use crate::keys::{Keys, Role};
 use crate::record::Digest;
+use crate::tlog::{Signer, Verifier};
 
 /// The version of everything in an archive that is not evidence.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Whose evidence an archive holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,10 +77,16 @@ pub fn claim(store: &dyn Store, origin: &Origin) -> Result<()> {
     )))
 }
 
+/// Gives the time, µs since the epoch.
+pub type Clock = fn() -> i64;
+
 /// A store's ledger, as far as it was read.
 pub struct Log {
     store: Arc<dyn Store>,
+    authority: Authority,
+    clock: Clock,
     state: State,
+    time_of_last: i64,
 }
 
 impl Log {
@@ -86,13 +94,19 @@ impl Log {
     ///
     /// # Errors
     /// When the store does not answer, or an entry does not follow those before it.
-    pub fn open(store: Arc<dyn Store>) -> Result<Log> {
+    pub fn open(store: Arc<dyn Store>, authority: Authority, clock: Clock) -> Result<Log> {
         let end = ledger::find_end(|n| {
             let size = store::size(&*store, &layout::entry(n))?;
             Ok::<_, Fatal>(size.is_some())
         })?;
-        let state = newest_snapshot(&*store, end)?;
-        let mut log = Log { store, state };
+        let state = newest_snapshot(&*store, end, &authority)?;
+        let mut log = Log {
+            store,
+            authority,
+            clock,
+            state,
+            time_of_last: 0,
+        };
         log.catch_up()?;
         Ok(log)
     }
@@ -100,6 +114,47 @@ impl Log {
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// When the last entry was written, µs since the epoch, by the clock of who wrote it.
+    #[must_use]
+    pub fn time_of_last(&self) -> i64 {
+        self.time_of_last
+    }
+
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The keys that may act in a role now.
+    #[must_use]
+    pub fn holders(&self, role: Role) -> Vec<Verifier> {
+        self.state.holders(role, &self.authority)
+    }
+
+    /// Gives each trusted key its role in the ledger, if a log key is here and it never had it. A key
+    /// that lost its role stays without.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn introduce(&mut self, keys: &Keys) -> Result<()> {
+        let Some(signer) = keys.log.first() else {
+            return Ok(());
+        };
+        for role in Role::ALL {
+            for key in keys.trust.of(role) {
+                let is_root = role == Role::Log && key == signer.verifier();
+                let change = || KeyChange {
+                    act: Act::Add,
+                    role,
+                    key: key.to_string(),
+                };
+                let is_wanted = |state: &State| !is_root && !state.has_held(role, key);
+                self.append(is_wanted, |_| Body::Key(change()), signer)?;
+            }
+        }
+        Ok(())
     }
 
     /// Folds what others have appended.
@@ -113,8 +168,8 @@ impl Log {
         Ok(())
     }
 
-    /// Appends the entry that `make` gives for its number. Whenever another entry is found at that
-    /// number, it is folded, and `is_wanted` asked again. Returns the entry, or none if it is not
+    /// Appends the entry that `make` gives for its number, signed. Whenever another entry is found at
+    /// that number, it is folded, and `is_wanted` asked again. Returns the entry, or none if it is not
     /// wanted any more.
     ///
     /// # Errors
@@ -123,13 +178,21 @@ impl Log {
     pub fn append(
         &mut self,
         is_wanted: impl Fn(&State) -> bool,
-        make: impl Fn(u64) -> Entry,
+        make: impl Fn(u64) -> Body,
+        signer: &Signer,
     ) -> Result<Option<Entry>> {
         while is_wanted(&self.state) {
-            let entry = make(self.state.entries());
-            let bytes = Bytes::from(entry.to_bytes());
-            self.check_follows(&entry)?;
-            match store::ensure(&*self.store, &layout::entry(entry.n()), &bytes)? {
+            let n = self.state.entries();
+            let entry = Entry {
+                n,
+                archive: self.authority.archive,
+                time: (self.clock)(),
+                state: self.state.commitment(),
+                body: make(n),
+            };
+            let bytes = entry.sign(signer);
+            self.check_follows(&entry, &bytes)?;
+            match store::ensure(&*self.store, &layout::entry(n), &bytes)? {
                 Ensured::Same => {
                     self.fold(&bytes)?;
                     return Ok(Some(entry));
@@ -144,29 +207,32 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::open`].
-    pub fn files_of(&mut self, segment: &Segment) -> Result<Vec<File>> {
+    pub fn files_of(&mut self, committed: &Committed) -> Result<Vec<File>> {
         self.catch_up()?;
-        let tip = self.state.tip(&segment.stream);
-        if tip.last.is_some_and(|last| last.n == segment.n) {
+        let tip = self.state.tip(&committed.segment.stream);
+        if tip.last.is_some_and(|last| last.n == committed.n) {
             return Ok(tip.files);
         }
         // The stream has gone on; its reseals are among the entries since.
         let own = File {
-            sha256: segment.sha256,
-            bytes: segment.bytes,
+            sha256: committed.segment.sha256,
+            bytes: committed.segment.bytes,
         };
         let mut files = vec![own];
-        for n in segment.n + 1..self.state.entries() {
-            let bytes = store::get(&*self.store, &layout::entry(n))?;
-            let entry = bytes.and_then(|bytes| Entry::parse(&bytes).ok());
-            if let Some(Entry::Reseal(Reseal {
-                entry,
-                sha256,
-                bytes,
-                ..
-            })) = entry
-                && entry == segment.n
+        for n in committed.n + 1..self.state.entries() {
+            let Some(bytes) = store::get(&*self.store, &layout::entry(n))? else {
+                continue;
+            };
+            if let Ok((
+                Entry {
+                    body: Body::Reseal(reseal),
+                    ..
+                },
+                _,
+            )) = Entry::parse(&bytes)
+                && reseal.entry == committed.n
             {
+                let Reseal { sha256, bytes, .. } = reseal;
                 files.push(File { sha256, bytes });
             }
         }
@@ -174,10 +240,10 @@ impl Log {
     }
 
     /// What others would refuse must not be put: it could never be taken back.
-    fn check_follows(&self, entry: &Entry) -> Result<()> {
-        let follows = self.state.clone().fold(entry.clone());
-        follows.map_err(|error| {
-            let n = entry.n();
+    fn check_follows(&self, entry: &Entry, bytes: &[u8]) -> Result<()> {
+        let follows = self.state.clone().accept(bytes, &self.authority);
+        follows.map(|_| ()).map_err(|error| {
+            let n = entry.n;
             Fatal::new(
                 crate::error::Exit::Bug,
                 format!("made a ledger entry {n} that does not follow; nothing was written"),
@@ -188,8 +254,8 @@ impl Log {
 
     fn fold(&mut self, bytes: &[u8]) -> Result<()> {
         let n = self.state.entries();
-        let folded = Entry::parse(bytes).and_then(|entry| self.state.fold(entry));
-        folded.map_err(|error| {
+        let accepted = self.state.accept(bytes, &self.authority);
+        let entry = accepted.map_err(|error| {
             Fatal::integrity(format!(
                 "`{}` in the archive at {} does not follow the entries before it. either it was not \
                  written by probity or it was altered: compare it with a backup, and do not remove it",
@@ -198,6 +264,7 @@ impl Log {
             ))
             .because(error)
         })?;
+        self.time_of_last = entry.time;
         if self.state.entries().is_multiple_of(layout::STATE_INTERVAL) {
             self.put_snapshot()?;
         }
@@ -226,13 +293,15 @@ impl Log {
     }
 }
 
-/// The newest snapshot of at most `end` entries. Some may be missing: who appended the entry before died.
-fn newest_snapshot(store: &dyn Store, end: u64) -> Result<State> {
-    let mut entries = end - end % layout::STATE_INTERVAL;
+/// The newest snapshot before the entry of its number, which names its digest. Some may be missing: who
+/// appended the entry before died.
+pub(super) fn newest_snapshot(store: &dyn Store, end: u64, authority: &Authority) -> Result<State> {
+    let mut entries = end.saturating_sub(1);
+    entries -= entries % layout::STATE_INTERVAL;
     while entries > 0 {
         let path = layout::state(entries);
         if let Some(bytes) = store::get(store, &path)? {
-            let state = State::parse(&bytes).ok();
+            let state = State::parse(&bytes, authority).ok();
             return state.filter(|state| state.entries() == entries).ok_or_else(|| {
                 let place = store.place();
                 Fatal::integrity(format!(
@@ -249,9 +318,21 @@ fn newest_snapshot(store: &dyn Store, end: u64) -> Result<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::ledger::tests::{segment, stream};
+    use crate::archive::ledger::tests::{authority, segment, signer, stream};
     use crate::archive::store::memory::{Fault, Memory};
     use crate::error::Exit;
+
+    fn open(store: &Arc<Memory>) -> Result<Log> {
+        let mut log = Log::open(store.clone(), authority(), || 7)?;
+        let change = KeyChange {
+            act: Act::Add,
+            role: Role::Archiver,
+            key: signer().verifier().to_string(),
+        };
+        let is_wanted = |state: &State| !state.has_held(Role::Archiver, signer().verifier());
+        log.append(is_wanted, |_| Body::Key(change.clone()), &signer())?;
+        Ok(log)
+    }
 
     fn append(log: &mut Log, partition: i32) -> Result<Option<Entry>> {
         append_of(log, partition, 2)
@@ -261,7 +342,8 @@ mod tests {
         let tip = log.state().tip(&stream(partition));
         log.append(
             |state| state.tip(&stream(partition)).next == tip.next,
-            |n| Entry::Segment(Box::new(segment(n, partition, &tip, len))),
+            |n| Body::Segment(Box::new(segment(n, partition, &tip, len))),
+            &signer(),
         )
     }
 
@@ -279,7 +361,7 @@ mod tests {
         assert_eq!(
             store.get(layout::ARCHIVE).unwrap().unwrap(),
             format!(
-                "{{\"format\":1,\"archive_id\":\"{id}\",\"cluster_id\":\"c\",\"evidence_topic\":\"e\",\"evidence_topic_id\":\"i\"}}\n"
+                "{{\"format\":2,\"archive_id\":\"{id}\",\"cluster_id\":\"c\",\"evidence_topic\":\"e\",\"evidence_topic_id\":\"i\"}}\n"
             )
         );
         let again = Origin {
@@ -297,47 +379,38 @@ mod tests {
     #[test]
     fn conflicts_are_folded_and_the_next_number_taken_if_still_wanted() {
         let store = Arc::new(Memory::default());
-        let (mut one, mut two) = (
-            Log::open(store.clone()).unwrap(),
-            Log::open(store.clone()).unwrap(),
-        );
-        assert_eq!(append(&mut one, 0).unwrap().unwrap().n(), 0);
-        assert_eq!(
-            append(&mut two, 1).unwrap().unwrap().n(),
-            1,
-            "another stream"
-        );
+        let (mut one, mut two) = (open(&store).unwrap(), open(&store).unwrap());
+        assert_eq!(append(&mut one, 0).unwrap().unwrap().n, 1);
+        assert_eq!(append(&mut two, 1).unwrap().unwrap().n, 2, "another stream");
         assert_eq!(append_of(&mut one, 1, 3).unwrap(), None, "lost the race");
         assert_eq!(one.state(), two.state());
-        assert_eq!(append(&mut one, 1).unwrap().unwrap().n(), 2);
+        assert_eq!(append(&mut one, 1).unwrap().unwrap().n, 3);
     }
 
     #[test]
     fn archivers_that_write_the_same_entry_both_have_it() {
         let store = Arc::new(Memory::default());
-        let (mut one, mut two) = (
-            Log::open(store.clone()).unwrap(),
-            Log::open(store.clone()).unwrap(),
-        );
+        let (mut one, mut two) = (open(&store).unwrap(), open(&store).unwrap());
         assert_eq!(append(&mut one, 0).unwrap(), append(&mut two, 0).unwrap());
-        assert_eq!(store.paths("ledger/entry/").len(), 1);
+        assert_eq!(store.paths("ledger/entry/").len(), 2, "a key and it");
     }
 
     #[test]
     fn an_unknown_outcome_is_looked_up() {
         for fault in [Fault::Lost, Fault::AnswerLost, Fault::Conflict] {
-            let store = Arc::new(Memory::failing([fault]));
-            let mut log = Log::open(store.clone()).unwrap();
-            assert_eq!(append(&mut log, 0).unwrap().unwrap().n(), 0);
-            assert_eq!(append(&mut log, 0).unwrap().unwrap().n(), 1);
-            assert_eq!(store.paths("ledger/entry/").len(), 2);
+            let store = Arc::new(Memory::default());
+            let mut log = open(&store).unwrap();
+            store.faults.lock().unwrap().push_back(fault);
+            assert_eq!(append(&mut log, 0).unwrap().unwrap().n, 1);
+            assert_eq!(append(&mut log, 0).unwrap().unwrap().n, 2);
+            assert_eq!(store.paths("ledger/entry/").len(), 3);
         }
     }
 
     #[test]
     fn a_long_log_is_opened_with_few_reads_with_or_without_its_snapshots() {
         let store = Arc::new(Memory::default());
-        let mut log = Log::open(store.clone()).unwrap();
+        let mut log = open(&store).unwrap();
         for i in 0..1_100 {
             append(&mut log, i % 5).unwrap().unwrap();
         }
@@ -351,7 +424,7 @@ mod tests {
             ]
         );
         store.take_reads();
-        let again = Log::open(store.clone()).unwrap();
+        let again = open(&store).unwrap();
         assert_eq!(again.state(), log.state());
         let reads = store.take_reads();
         assert!(
@@ -359,18 +432,40 @@ mod tests {
             "{reads} reads"
         );
         store.objects.lock().unwrap().remove("ledger/state/1024");
-        assert_eq!(Log::open(store.clone()).unwrap().state(), log.state());
+        assert_eq!(open(&store).unwrap().state(), log.state());
         assert_eq!(store.paths("ledger/state/").len(), 4, "it is made again");
     }
 
     #[test]
     fn foreign_entries_and_snapshots_stop_everyone() {
         let store = Arc::new(Memory::default());
-        let mut log = Log::open(store.clone()).unwrap();
+        let mut log = open(&store).unwrap();
         append(&mut log, 0).unwrap();
-        store.put(&layout::entry(1), "{}\n");
+        store.put(&layout::entry(2), "{}\n");
         assert_eq!(append(&mut log, 0).unwrap_err().exit, Exit::Integrity);
-        let error = Log::open(store).err().unwrap();
-        assert!(error.message.contains("ledger/entry/001"), "{error}");
+        let error = open(&store).err().unwrap();
+        assert!(error.message.contains("ledger/entry/002"), "{error}");
+    }
+
+    #[test]
+    fn a_stored_fold_that_was_altered_is_not_believed() {
+        let store = Arc::new(Memory::default());
+        let mut log = open(&store).unwrap();
+        for _ in 0..300 {
+            append(&mut log, 0).unwrap();
+        }
+        let path = layout::state(256);
+        let kept = store.get(&path).unwrap().unwrap();
+        let text = String::from_utf8(kept.to_vec()).unwrap();
+        let altered = text
+            .replace("\"rows\":3", "\"rows\":4")
+            .replace("\"scored\":1", "\"scored\":2");
+        assert_ne!(altered, text);
+        store.put(&path, altered);
+        let error = open(&store).err().unwrap();
+        assert_eq!(error.exit, Exit::Integrity);
+        assert!(error.message.contains("ledger/entry/256"), "{error}");
+        store.put(&path, kept);
+        assert_eq!(open(&store).unwrap().state(), log.state());
     }
 }

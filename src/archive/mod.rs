@@ -20,11 +20,15 @@
 //! ```
 
 pub mod archiver;
+pub mod board;
 pub mod collect;
 mod columns;
 #[cfg(test)]
 mod fixture;
+mod head;
+pub mod keeper;
 pub mod layout;
+pub mod leaf;
 pub mod ledger;
 pub mod log;
 pub mod roll;

@@ -6,6 +6,9 @@
 
 use std::sync::Arc;
 
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::compute::{max_string, min_string};
+use arrow::datatypes::{DataType, Schema};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -14,6 +17,7 @@ use parquet::file::metadata::KeyValue;
 
 use super::columns::{Columns, Kinds, Rows};
 use super::layout::{self, Day};
+use super::leaf::{self, Leaves, Roots, RowTree};
 use super::ledger::{Coverage, File, Segment, StreamId, Tip};
 use crate::evidence::Context;
 use crate::record::{Digest, NextOffset, NextPosition, Offset};
@@ -50,6 +54,11 @@ pub struct Open {
     context: Arc<Context>,
     columns: Columns,
     writer: ArrowWriter<Vec<u8>>,
+    /// What the leaves are of.
+    cells: leaf::Columns,
+    leaves: Leaves,
+    tree: RowTree,
+    ids: Ids,
     pending: Vec<Rows>,
     pending_rows: usize,
     pending_bytes: usize,
@@ -74,7 +83,12 @@ impl Open {
         let writer =
             ArrowWriter::try_new_with_options(Vec::new(), columns.schema().clone(), options)
                 .map_err(|error| format!("its columns do not fit a parquet file: {error}"))?;
+        let cells = leaf::Columns::of(columns.schema())?;
         Ok(Open {
+            leaves: Leaves::new(&cells, columns.schema())?,
+            cells,
+            tree: RowTree::default(),
+            ids: Ids::of(columns.schema(), &context.facts().event_id),
             context,
             columns,
             writer,
@@ -124,6 +138,8 @@ impl Open {
         self.pending.clear();
         self.pending_rows = 0;
         self.pending_bytes = 0;
+        self.tree.extend(self.leaves.of(&rows).iter().copied());
+        self.ids.take(&rows);
         self.writer.write(&rows)
     }
 
@@ -192,6 +208,9 @@ impl Open {
         let rows = self.rows();
         let bytes = Bytes::from(self.writer.into_inner()?);
         Ok(Closed {
+            columns: self.cells,
+            roots: self.tree.roots(),
+            ids: self.ids.range,
             sha256: Digest::of(&bytes),
             bytes,
             start: self.start,
@@ -219,6 +238,10 @@ pub enum Refused {
 pub struct Closed {
     pub bytes: Bytes,
     pub sha256: Digest,
+    pub columns: leaf::Columns,
+    pub roots: Roots,
+    /// The least and the greatest event id.
+    pub ids: Option<(String, String)>,
     pub start: Start,
     pub context: Arc<Context>,
     pub coverage: Coverage,
@@ -253,7 +276,6 @@ impl Closed {
     pub fn entry(&self, n: u64) -> Segment {
         let Start { stream, first, .. } = &self.start;
         Segment {
-            n,
             stream: stream.clone(),
             first: *first,
             next: self.next,
@@ -264,6 +286,11 @@ impl Closed {
             scored: self.kinds.scored,
             rejected: self.kinds.rejected,
             gaps: self.kinds.gaps,
+            columns: self.columns.digest(),
+            row_root: self.roots.row_root,
+            group_roots: self.roots.group_roots.clone(),
+            min_id: self.ids.as_ref().map(|ids| ids.0.clone()),
+            max_id: self.ids.as_ref().map(|ids| ids.1.clone()),
             sha256: self.sha256,
             bytes: self.bytes.len() as u64,
             path: layout::segment(self.start.day, &stream.topic, stream.partition, *first, n),
@@ -271,6 +298,52 @@ impl Closed {
             min_time: self.min_time,
             max_time: self.max_time,
             writer: self.start.writer.clone(),
+        }
+    }
+}
+
+/// Longer event ids are not put in the ledger.
+const ID_BYTES_MAX: usize = 128;
+
+/// The range of the event ids so far: for look-ups, where ids grow with time.
+struct Ids {
+    column: Option<usize>,
+    range: Option<(String, String)>,
+}
+
+impl Ids {
+    fn of(schema: &Schema, name: &str) -> Ids {
+        let column = schema.index_of(name).ok();
+        let is_text = |index: &usize| *schema.field(*index).data_type() == DataType::Utf8;
+        Ids {
+            column: column.filter(is_text),
+            range: None,
+        }
+    }
+
+    fn take(&mut self, rows: &RecordBatch) {
+        let Some(column) = self.column else {
+            return;
+        };
+        let ids = rows.column(column).as_string::<i32>();
+        let (Some(min), Some(max)) = (min_string(ids), max_string(ids)) else {
+            return;
+        };
+        if min.len().max(max.len()) > ID_BYTES_MAX {
+            self.column = None;
+            self.range = None;
+            return;
+        }
+        match &mut self.range {
+            None => self.range = Some((min.to_owned(), max.to_owned())),
+            Some((least, greatest)) => {
+                if min < least.as_str() {
+                    min.clone_into(least);
+                }
+                if max > greatest.as_str() {
+                    max.clone_into(greatest);
+                }
+            }
         }
     }
 }

@@ -50,6 +50,12 @@ pub trait Store: Send + Sync {
     /// When the outcome is not known.
     fn create(&self, path: &str, bytes: &Bytes) -> Result<Created, StoreError>;
 
+    /// Puts the object in the place of what is there. Only for hints: nothing may rest on it.
+    ///
+    /// # Errors
+    /// When the outcome is not known.
+    fn replace(&self, path: &str, bytes: &Bytes) -> Result<(), StoreError>;
+
     /// The archive's root, for messages.
     fn place(&self) -> String;
 
@@ -157,6 +163,14 @@ fn patiently<T>(
             Err(_) => {}
         }
     }
+}
+
+/// Replaces a hint, trying again.
+///
+/// # Errors
+/// When the store does not answer in time.
+pub fn replace(store: &dyn Store, path: &str, bytes: &Bytes) -> Result<()> {
+    patiently(store, "replace", path, || store.replace(path, bytes))
 }
 
 /// How often and how long something was tried.

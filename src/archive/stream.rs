@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use super::columns::Rows;
 use super::layout::Day;
-use super::ledger::{InputId, Segment, StreamId, Tip};
+use super::ledger::{Committed, InputId, Segment, StreamId, Tip};
 use super::segment::{Closed, Open, Refused, Start};
 use crate::error::{Exit, Fatal, Result};
-use crate::evidence::{Context, Header, Reader, head};
+use crate::evidence::{self, Context, Header, Reader, head};
 use crate::record::{Digest, NextOffset, NextPosition, Position};
+use crate::tlog::Verifier;
 
 /// One message of the evidence topic.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,8 @@ pub struct Record<'a> {
     pub position: Position,
     /// The value of the Kafka header [`Header::NAME`], if it has one.
     pub header: Option<&'a [u8]>,
+    /// The value of the Kafka header [`SIGNATURE`](crate::evidence::SIGNATURE), if it has one.
+    pub signature: Option<&'a [u8]>,
     pub value: &'a [u8],
 }
 
@@ -38,7 +41,7 @@ pub(super) enum Phase {
     /// The file of the last entry is there. Messages make new segments.
     Following,
     /// The file of this entry, the stream's last, is missing. Its messages make it again.
-    Finishing(Box<Segment>),
+    Finishing(Box<Committed>),
     /// Something does not join. Only an operator can help.
     Stopped,
 }
@@ -117,7 +120,13 @@ impl Stream {
         header: Header,
         bytes: &[u8],
         record: Record<'_>,
+        scorers: &[Verifier],
     ) -> Result<Joined, String> {
+        // Before anything in it is believed.
+        let head = head(bytes, record.value);
+        let signature = record.signature.unwrap_or_default();
+        evidence::verify(scorers, self.id.partition, head, signature)
+            .map_err(|error| error.to_string())?;
         let (context, rows) = reader
             .rows(&header, record.value)
             .map_err(|error| error.to_string())?;
@@ -139,7 +148,8 @@ impl Stream {
             ));
         }
         if let Phase::Finishing(entry) = &self.phase
-            && (record.position.0 >= entry.next.0 || header.context != entry.context)
+            && (record.position.0 >= entry.segment.next.0
+                || header.context != entry.segment.context)
         {
             return Err(format!(
                 "it is not what ledger entry {} says is there",
@@ -155,7 +165,7 @@ impl Stream {
                 rows,
             },
             context,
-            head: head(bytes, record.value),
+            head,
             day,
             value_bytes: record.value.len(),
         })

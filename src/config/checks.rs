@@ -300,6 +300,7 @@ fn topics(config: &Config, reader: &mut Reader) {
         ("output.scored", &config.output.scored),
         ("output.evidence", &config.output.evidence),
         ("output.dead_letter", &config.output.dead_letter),
+        ("output.checkpoints", &config.output.checkpoints),
     ];
     let mut seen = BTreeMap::new();
     for (key, topic) in topics {

@@ -96,6 +96,13 @@ impl Config {
         )
     }
 
+    /// Reads and writes the topic of checkpoints.
+    #[must_use]
+    pub fn board_client(&self) -> ClientConfig {
+        let member = format!("{}.checkpoints", self.pipeline.instance);
+        self.base(&self.kafka.client, &member)
+    }
+
     fn base(&self, properties: &Properties, member: &str) -> ClientConfig {
         let mut client = properties.client_config();
         client.set_log_level(match self.log.level {

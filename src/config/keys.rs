@@ -41,6 +41,7 @@ impl Config {
             batch,
             model,
             output,
+            keys: Keys::read(reader),
             archive: Archive::read(reader),
             admin: Admin::read(reader),
             log: Log::read(reader),
@@ -119,10 +120,12 @@ impl Output {
         let scored = topic("output.scored", "scored");
         let evidence = topic("output.evidence", "evidence");
         let dead_letter = topic("output.dead_letter", "dlq");
+        let checkpoints = topic("output.checkpoints", "checkpoints");
         Output {
             scored,
             evidence,
             dead_letter,
+            checkpoints,
             headers: reader.texts("output.headers", &["traceparent", "tracestate"]),
             header_bytes_max: reader.size("output.header_bytes_max", "4KiB", ["0B", "32KiB"]),
             message_bytes_max: reader.size(
@@ -131,6 +134,14 @@ impl Output {
                 ["128KiB", "128MiB"],
             ),
             allow_single_replica: reader.boolean("output.allow_single_replica", false),
+        }
+    }
+}
+
+impl Keys {
+    fn read(reader: &mut Reader) -> Keys {
+        Keys {
+            folder: required_path(reader, "keys.folder", "keys"),
         }
     }
 }
@@ -153,6 +164,7 @@ impl Archive {
             ),
             segment_age_max: reader.duration("archive.segment_age_max", "5m", ["1s", "24h"]),
             buffer_bytes: reader.size("archive.buffer_bytes", "192MiB", ["1MiB", "64GiB"]),
+            checkpoint_interval: reader.duration("archive.checkpoint_interval", "1m", ["1s", "1h"]),
             s3: S3::read(reader),
         }
     }

@@ -43,6 +43,7 @@ pub struct Config {
     pub batch: Batch,
     pub model: Model,
     pub output: Output,
+    pub keys: Keys,
     pub archive: Archive,
     pub admin: Admin,
     pub log: Log,
@@ -124,6 +125,8 @@ pub struct Output {
     pub scored: String,
     pub evidence: String,
     pub dead_letter: String,
+    /// Where signed heads of the ledger go, for whoever keeps them elsewhere.
+    pub checkpoints: String,
     /// Headers of the event that are passed on.
     pub headers: Vec<String>,
     /// Sum of names and values of the headers passed on; those beyond it are left out.
@@ -135,6 +138,12 @@ pub struct Output {
 }
 
 #[derive(Clone, Debug)]
+pub struct Keys {
+    /// What `probity keys init` made.
+    pub folder: PathBuf,
+}
+
+#[derive(Clone, Debug)]
 pub struct Archive {
     pub store: Store,
     pub segment_rows_max: usize,
@@ -142,6 +151,8 @@ pub struct Archive {
     pub segment_age_max: Duration,
     /// Memory of all open segments together.
     pub buffer_bytes: usize,
+    /// How often the head of the ledger is signed, at most.
+    pub checkpoint_interval: Duration,
     pub s3: S3,
 }
 

@@ -77,6 +77,8 @@ pub struct Decoded {
     pub rejected: Vec<Option<Rejection>>,
     /// Fields that were passed over in the accepted records.
     pub unknown_fields: u64,
+    /// In which rows some were passed over. As long as the batch.
+    pub has_unknown: Vec<bool>,
 }
 
 impl Decoder {
@@ -144,17 +146,20 @@ impl Decoder {
         let values = values.into_iter();
         let mut columns = Columns::with_capacity(&self.schema, values.len());
         let mut rejected = Vec::with_capacity(values.len());
+        let mut has_unknown = Vec::with_capacity(values.len());
         let mut unknown_fields = 0;
         for value in values {
             match self.decode_one(value, &mut columns) {
                 Ok(unknown) => {
                     columns.accept_row();
                     rejected.push(None);
+                    has_unknown.push(unknown > 0);
                     unknown_fields += unknown;
                 }
                 Err(reason) => {
                     columns.refuse_row();
                     rejected.push(Some(Rejection::new(Stage::Decode, reason)));
+                    has_unknown.push(false);
                 }
             }
         }
@@ -164,6 +169,7 @@ impl Decoder {
             events,
             rejected,
             unknown_fields,
+            has_unknown,
         }
     }
 

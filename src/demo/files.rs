@@ -1,9 +1,10 @@
-//! The input schema and the model package that the program carries, for a demo from anywhere.
+//! The input schema and the model package that the program carries, and keys of its own, for a demo from anywhere.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Fatal, Result};
+use crate::keys::Keys;
 
 const FILES: [(&str, &[u8]); 4] = [
     ("payment.avsc", include_bytes!("../../schemas/payment.avsc")),
@@ -37,4 +38,20 @@ pub fn unpack() -> Result<PathBuf> {
             })?;
     }
     Ok(folder)
+}
+
+/// Makes new keys in `folder`, in the place of those of an earlier process of the same number. Returns
+/// their folder.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn make_keys(folder: &Path) -> Result<PathBuf> {
+    let keys = folder.join("keys");
+    if keys.exists() {
+        fs::remove_dir_all(&keys).map_err(|error| {
+            Fatal::unreachable(format!("removing {}", keys.display())).because(error)
+        })?;
+    }
+    Keys::create(&keys, "demo.example")?;
+    Ok(keys)
 }

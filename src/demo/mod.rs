@@ -120,13 +120,15 @@ pub fn run(options: &Options) -> Result<()> {
     let folder = files::unpack()?;
     let archive = archive_folder(options)?;
     let cluster = MockCluster::new(1).map_err(embedded)?;
-    let config = configure(&cluster, &folder, &archive)?;
+    let keys = files::make_keys(&folder)?;
+    let config = configure(&cluster, &folder, &keys, &archive)?;
     logging::init(&config.log, None)?;
     let topics = [
         TOPIC,
         &config.output.scored,
         &config.output.evidence,
         &config.output.dead_letter,
+        &config.output.checkpoints,
     ];
     for topic in topics {
         cluster
@@ -196,6 +198,7 @@ fn archive_folder(options: &Options) -> Result<PathBuf> {
 fn configure(
     cluster: &MockCluster<'_, impl rdkafka::ClientContext>,
     folder: &Path,
+    keys: &Path,
     archive: &Path,
 ) -> Result<Config> {
     let sets = [
@@ -211,6 +214,7 @@ fn configure(
             "model.package",
             folder.join("card-risk").display().to_string(),
         ),
+        ("keys.folder", keys.display().to_string()),
         ("archive.url", format!("file://{}", archive.display())),
         ("archive.segment_age_max", "10s".to_owned()),
         ("output.allow_single_replica", "true".to_owned()),

@@ -7,12 +7,14 @@
 //! that a message with one row does not pay for it. `schemas/evidence.md` is the contract.
 //!
 //! Messages of a partition form a chain: each names the [`head`] of its predecessor, so that
-//! nothing can be dropped, swapped or put between them without the next one showing it.
+//! nothing can be dropped, swapped or put between them without the next one showing it. Each head is
+//! signed ([`sign`]), so that who may write to the topic cannot write evidence.
 //!
 //! Knows nothing of Kafka clients, models or Parquet.
 
 mod encode;
 mod rows;
+mod signature;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,7 +32,11 @@ use sha2::Digest as _;
 use crate::record::{Digest, NextOffset, Offset};
 
 use encode::Encoder;
-pub use rows::{FIELD_ID, Kind, Place, Verdict, columns, field_id, lay_out, row_schema};
+pub use rows::{
+    COMMITMENT_LEN, FIELD_ID, Flags, Kind, Payload, Place, SALT_LEN, Seal, Verdict, columns,
+    field_id, lay_out, row_schema,
+};
+pub use signature::{SIGNATURE, sign, verify};
 
 /// The version of the header and of the columns.
 pub const VERSION: u8 = 1;
@@ -148,6 +154,8 @@ pub struct Facts {
     pub input_schema: String,
     /// The column that names the event, `event_…`.
     pub event_id: String,
+    /// The column that dates the event, `event_…`.
+    pub event_time: String,
     pub model_name: String,
     pub model_version: String,
     /// SHA-256 of the ONNX file.
@@ -155,14 +163,20 @@ pub struct Facts {
     /// SHA-256 of `model.toml`: features, policy, outputs.
     pub package_sha256: String,
     pub policy_version: String,
+    /// SHA-256 of the policy's canonical text.
+    pub policy_sha256: String,
     /// The inference library and its version.
     pub runtime: String,
+    /// SHA-256 of the document that says on what the model ran.
+    pub runtime_sha256: String,
     /// The execution provider that ran the model.
     pub provider: String,
     /// `deterministic` or `tolerant(…)`.
     pub admission: String,
     /// SHA-256 of the effective configuration.
     pub config_sha256: String,
+    /// Names the secret key of the payloads' commitments.
+    pub commitment_key: String,
 }
 
 /// The columns of the rows and the [`Facts`] that hold for all of them.
@@ -262,6 +276,8 @@ pub struct Writer {
 pub struct Message {
     pub header: Header,
     pub value: Vec<u8>,
+    /// The link of the chain that it makes: [`head`] of its bytes.
+    pub head: Digest,
 }
 
 /// What the messages of one range have in common.
@@ -338,7 +354,11 @@ impl Writer {
                 prev,
             };
             prev = head(&header.to_bytes(), &value);
-            messages.push(Message { header, value });
+            messages.push(Message {
+                header,
+                value,
+                head: prev,
+            });
         }
         let last = messages.last().expect("a range has at least one row");
         assert_eq!(last.header.next, range.next, "the rows must tile the range");
@@ -486,6 +506,7 @@ pub enum EvidenceError {
     Context(&'static str),
     UnknownContext(Digest),
     Rows(&'static str),
+    Signature(&'static str),
     Arrow(ArrowError),
 }
 
@@ -501,6 +522,9 @@ impl fmt::Display for EvidenceError {
                 )
             }
             EvidenceError::Rows(what) => write!(f, "the evidence value is not valid: {what}"),
+            EvidenceError::Signature(what) => {
+                write!(f, "the evidence signature is not valid: {what}")
+            }
             EvidenceError::Arrow(_) => f.write_str("the evidence value is not arrow ipc"),
         }
     }
@@ -513,7 +537,8 @@ impl std::error::Error for EvidenceError {
             EvidenceError::Header(_)
             | EvidenceError::Context(_)
             | EvidenceError::UnknownContext(_)
-            | EvidenceError::Rows(_) => None,
+            | EvidenceError::Rows(_)
+            | EvidenceError::Signature(_) => None,
         }
     }
 }

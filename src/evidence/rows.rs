@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use arrow::array::AsArray as _;
 use arrow::array::{
-    Array, ArrayRef, Float32Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 
 use crate::record::{Decision, Digest, NextOffset, Offset, Rejection};
@@ -29,6 +30,13 @@ pub mod columns {
     pub const MARGIN: &str = "margin";
     pub const DECISION: &str = "decision";
     pub const CHUNK_ROWS: &str = "chunk_rows";
+    pub const LEADER_EPOCH: &str = "leader_epoch";
+    pub const PAYLOAD_BYTES: &str = "payload_bytes";
+    pub const PAYLOAD_COMMITMENT: &str = "payload_commitment";
+    pub const ROW_SALT: &str = "row_salt";
+    pub const THRESHOLD: &str = "threshold";
+    pub const BATCH_ROW: &str = "batch_row";
+    pub const FLAGS: &str = "flags";
     pub const REJECT_STAGE: &str = "reject_stage";
     pub const REJECT_REASON: &str = "reject_reason";
     pub const EVENT_PREFIX: &str = "event_";
@@ -59,6 +67,16 @@ fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
+/// Bytes of a commitment to a payload.
+pub const COMMITMENT_LEN: usize = 32;
+/// Bytes of a row's salt.
+pub const SALT_LEN: usize = 16;
+
+/// So many bytes in every row.
+fn binary(len: usize) -> DataType {
+    DataType::FixedSizeBinary(i32::try_from(len).expect("a few bytes"))
+}
+
 /// The fixed columns with their ids, in order. Ids are for ever; a column that goes away takes its id
 /// with it.
 fn fixed() -> Vec<Field> {
@@ -76,6 +94,18 @@ fn fixed() -> Vec<Field> {
         column(columns::REJECT_STAGE, DataType::Utf8, true, 8),
         column(columns::REJECT_REASON, DataType::Utf8, true, 9),
         column(columns::CHUNK_ROWS, DataType::Int32, true, 64),
+        column(columns::LEADER_EPOCH, DataType::Int32, true, 65),
+        column(columns::PAYLOAD_BYTES, DataType::Int32, true, 66),
+        column(
+            columns::PAYLOAD_COMMITMENT,
+            binary(COMMITMENT_LEN),
+            true,
+            67,
+        ),
+        column(columns::ROW_SALT, binary(SALT_LEN), false, 68),
+        column(columns::THRESHOLD, DataType::Float64, true, 69),
+        column(columns::BATCH_ROW, DataType::Int32, true, 70),
+        column(columns::FLAGS, DataType::Int32, false, 71),
     ]
 }
 
@@ -134,7 +164,44 @@ pub struct Place {
     pub next: NextOffset,
     /// The broker's time of the record, µs; none for a gap or where the broker has none.
     pub broker_time: Option<i64>,
+    /// The epoch of the leader that appended the record; none for a gap or where the broker tells none.
+    pub leader_epoch: Option<i32>,
+    /// The row in its batch, which is what the model was run on; none for a gap.
+    pub batch_row: Option<i32>,
     pub rejection: Option<Rejection>,
+    pub flags: Flags,
+    pub seal: Seal,
+}
+
+/// What else is worth knowing of a row.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Flags {
+    /// The model package stood in for a feature that the event gave no value for.
+    pub imputed: bool,
+    /// The payload had fields that the input schema does not know, and they were passed over.
+    pub unknown_fields: bool,
+}
+
+impl Flags {
+    #[must_use]
+    pub fn bits(self) -> i32 {
+        i32::from(self.imputed) | i32::from(self.unknown_fields) << 1
+    }
+}
+
+/// What ties a row to its payload without showing it, and keeps its hash from being guessed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seal {
+    /// None for a gap, or where the record has no value.
+    pub payload: Option<Payload>,
+    pub salt: [u8; SALT_LEN],
+}
+
+/// The value of a record, by its length and a keyed commitment to its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Payload {
+    pub bytes: i32,
+    pub commitment: [u8; COMMITMENT_LEN],
 }
 
 /// What the model and the policy said of a row.
@@ -143,6 +210,8 @@ pub struct Verdict {
     pub score: f32,
     pub margin: Option<f32>,
     pub decision: Decision,
+    /// The lowest score that gets this decision; none where every score below the others' gets it.
+    pub threshold: Option<f64>,
     /// The size of the chunk that the row was run in; its bits may depend on it.
     pub chunk_rows: u16,
 }
@@ -179,6 +248,14 @@ pub fn lay_out(
     let chunks = verdicts
         .iter()
         .map(|v| v.as_ref().map(|v| i32::from(v.chunk_rows)));
+    let thresholds = verdicts
+        .iter()
+        .map(|v| v.as_ref().and_then(|v| v.threshold));
+    let number = |get: fn(&Place) -> Option<i32>| -> ArrayRef {
+        Arc::new(places.iter().map(get).collect::<Int32Array>())
+    };
+    let payloads = places.iter().map(|p| p.seal.payload.map(|p| p.commitment));
+    let salts = places.iter().map(|p| Some(p.seal.salt));
     let mut arrays: Vec<ArrayRef> = vec![
         Arc::new(kinds.collect::<StringArray>()),
         Arc::new(Int64Array::from_iter_values(offsets)),
@@ -190,10 +267,36 @@ pub fn lay_out(
         rejection(|r| r.stage.as_str()),
         rejection(|r| r.reason.as_str()),
         Arc::new(chunks.collect::<Int32Array>()),
+        number(|p| p.leader_epoch),
+        number(|p| p.seal.payload.map(|p| p.bytes)),
+        bytes(payloads),
+        bytes(salts),
+        Arc::new(thresholds.collect::<Float64Array>()),
+        number(|p| p.batch_row),
+        number(|p| Some(p.flags.bits())),
     ];
     arrays.extend(events.iter().cloned());
     arrays.extend(features.iter().cloned());
     RecordBatch::try_new(schema.clone(), arrays).expect("the columns are the schema's")
+}
+
+/// A column with as many bytes in every row; zeros beneath a null.
+fn bytes<const LEN: usize>(values: impl ExactSizeIterator<Item = Option<[u8; LEN]>>) -> ArrayRef {
+    let mut bytes = Vec::with_capacity(values.len() * LEN);
+    let is_valid: Vec<bool> = values
+        .map(|value| {
+            bytes.extend_from_slice(&value.unwrap_or([0; LEN]));
+            value.is_some()
+        })
+        .collect();
+    let nulls = NullBuffer::from(is_valid);
+    let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
+    let len = i32::try_from(LEN).expect("a few bytes");
+    Arc::new(FixedSizeBinaryArray::new(
+        len,
+        Buffer::from_vec(bytes),
+        nulls,
+    ))
 }
 
 fn int64<'a>(rows: &'a RecordBatch, name: &str) -> &'a Int64Array {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::record::{Decision, Reason, Rejection, Stage};
-use arrow::array::{ArrayRef, Float32Array, StringArray};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, Float32Array, StringArray};
+use arrow::datatypes::{DataType, Field, Float64Type, Int32Type};
 use proptest::prelude::*;
 
 fn facts() -> Facts {
@@ -11,15 +11,19 @@ fn facts() -> Facts {
         input_topic_id: "id".into(),
         input_schema: Digest::of(b"schema").to_string(),
         event_id: "event_id".into(),
+        event_time: "event_time".into(),
         model_name: "card-risk".into(),
         model_version: "1".into(),
         model_sha256: Digest::of(b"model").to_string(),
         package_sha256: Digest::of(b"package").to_string(),
         policy_version: "1".into(),
+        policy_sha256: Digest::of(b"policy").to_string(),
         runtime: "onnxruntime 1".into(),
+        runtime_sha256: Digest::of(b"runtime").to_string(),
         provider: "cpu".into(),
         admission: "deterministic".into(),
         config_sha256: Digest::of(b"config").to_string(),
+        commitment_key: "commitment-0123456789abcdef".into(),
     }
 }
 
@@ -52,7 +56,11 @@ fn rows(context: &Context, first: i64, lens: &[i64]) -> (RecordBatch, NextOffset
                 offset,
                 next: NextOffset(at),
                 broker_time: Some(i as i64),
+                leader_epoch: Some(7),
+                batch_row: Some(i as i32),
                 rejection,
+                flags: Flags::default(),
+                seal: seal(kind, offset),
             }
         })
         .collect();
@@ -63,6 +71,7 @@ fn rows(context: &Context, first: i64, lens: &[i64]) -> (RecordBatch, NextOffset
                 score: 0.5,
                 margin: None,
                 decision: Decision::Review,
+                threshold: Some(0.25),
                 chunk_rows: 64,
             })
         })
@@ -79,6 +88,17 @@ fn rows(context: &Context, first: i64, lens: &[i64]) -> (RecordBatch, NextOffset
     )
 }
 
+fn seal(kind: Kind, offset: Offset) -> Seal {
+    let payload = Payload {
+        bytes: 300,
+        commitment: Digest::of(&offset.0.to_be_bytes()).0,
+    };
+    Seal {
+        payload: (kind != Kind::Gap).then_some(payload),
+        salt: [offset.0 as u8; SALT_LEN],
+    }
+}
+
 fn range(first: i64, next: NextOffset, brings_context: bool) -> Range {
     Range {
         first: Offset(first),
@@ -88,6 +108,71 @@ fn range(first: i64, next: NextOffset, brings_context: bool) -> Range {
         prev: Digest::ZERO,
         brings_context,
     }
+}
+
+#[test]
+fn a_row_says_what_it_was_made_of_and_a_gap_only_its_salt() {
+    let context = context();
+    let place = |kind, offset: i64| Place {
+        kind,
+        offset: Offset(offset),
+        next: NextOffset(offset + 1),
+        broker_time: None,
+        leader_epoch: (kind != Kind::Gap).then_some(7),
+        batch_row: (kind != Kind::Gap).then_some(2),
+        rejection: None,
+        flags: Flags {
+            imputed: kind != Kind::Gap,
+            unknown_fields: kind == Kind::Rejected,
+        },
+        seal: seal(kind, Offset(offset)),
+    };
+    let verdict = Verdict {
+        score: 0.5,
+        margin: None,
+        decision: Decision::Review,
+        threshold: Some(0.25),
+        chunk_rows: 64,
+    };
+    let ids: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>; 3]));
+    let amounts: ArrayRef = Arc::new(Float32Array::from(vec![None; 3]));
+    let rows = lay_out(
+        context.schema(),
+        &[
+            place(Kind::Scored, 4),
+            place(Kind::Rejected, 5),
+            place(Kind::Gap, 6),
+        ],
+        &[Some(verdict), None, None],
+        &[ids],
+        &[amounts],
+    );
+    let column = |name| rows.column_by_name(name).unwrap();
+    let numbers = |name| {
+        let numbers = column(name).as_primitive::<Int32Type>().iter();
+        numbers.collect::<Vec<_>>()
+    };
+    assert_eq!(numbers("leader_epoch"), [Some(7), Some(7), None]);
+    assert_eq!(numbers("payload_bytes"), [Some(300), Some(300), None]);
+    assert_eq!(numbers("batch_row"), [Some(2), Some(2), None]);
+    assert_eq!(numbers("flags"), [Some(1), Some(3), Some(0)]);
+    let thresholds = column("threshold").as_primitive::<Float64Type>();
+    assert_eq!(
+        thresholds.iter().collect::<Vec<_>>(),
+        [Some(0.25), None, None]
+    );
+    let bytes = |name| column(name).as_fixed_size_binary();
+    let commitments = bytes("payload_commitment");
+    assert_eq!(commitments.value(1), Digest::of(&5i64.to_be_bytes()).0);
+    assert!(commitments.is_null(2) && commitments.null_count() == 1);
+    assert_eq!(bytes("row_salt").value(2), [6; SALT_LEN]);
+    assert!(
+        !rows
+            .schema()
+            .field_with_name("row_salt")
+            .unwrap()
+            .is_nullable()
+    );
 }
 
 #[test]
@@ -187,7 +272,7 @@ fn damaged_values_are_refused_and_spoil_nothing_after_them() {
     let writer = Writer::new(context.clone());
     let (batch, next) = rows(&context, 0, &[1, 1, 1]);
     let (messages, _) = writer.write(&batch, range(0, next, true), 1 << 20).unwrap();
-    let Message { header, value } = &messages[0];
+    let Message { header, value, .. } = &messages[0];
     let mut reader = Reader::default();
     for len in 0..value.len() {
         assert!(reader.rows(header, &value[..len]).is_err(), "cut at {len}");
@@ -230,11 +315,12 @@ proptest! {
         let mut reader = Reader::default();
         reader.learn(context).unwrap();
         let (mut prev, mut expected, mut read) = (Digest::ZERO, first, Vec::new());
-        for Message { header, value } in &messages {
+        for Message { header, value, head: link } in &messages {
             prop_assert!(value.len() <= limit);
             prop_assert_eq!(header.prev, prev);
             prop_assert_eq!(header.first.0, expected);
             prev = head(&header.to_bytes(), value);
+            prop_assert_eq!(prev, *link);
             expected = header.next.0;
             read.push(reader.rows(header, value).unwrap().1);
         }

@@ -67,6 +67,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, Schema};
 
 use crate::record::Digest;
@@ -99,6 +100,23 @@ pub enum FeatureType {
     Utf8,
     /// A boolean.
     Boolean,
+}
+
+/// What the features of some rows are.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    /// One array for each feature, in the order of the definitions.
+    pub columns: Vec<ArrayRef>,
+    /// The rows in which nothing was imputed; all of them if there is none.
+    complete: Option<NullBuffer>,
+}
+
+impl Evaluated {
+    /// Whether the model package stood in for a feature of the row.
+    #[must_use]
+    pub fn is_imputed(&self, row: usize) -> bool {
+        self.complete.as_ref().is_some_and(|rows| rows.is_null(row))
+    }
 }
 
 /// The features of a model, ready to evaluate.
@@ -164,11 +182,27 @@ impl FeatureSet {
     /// If a column is of another type than in the schema that the features were compiled for.
     #[must_use]
     pub fn evaluate(&self, events: &RecordBatch) -> Vec<ArrayRef> {
+        self.complete(events).columns
+    }
+
+    /// As [`FeatureSet::evaluate`], and in which rows something was imputed.
+    ///
+    /// # Panics
+    ///
+    /// As [`FeatureSet::evaluate`].
+    #[must_use]
+    pub fn complete(&self, events: &RecordBatch) -> Evaluated {
         let inputs = self.columns.load(events);
-        self.features
-            .iter()
-            .map(|feature| feature.evaluate(&inputs))
-            .collect()
+        let mut complete = None;
+        let columns = self.features.iter().map(|feature| {
+            let (column, nulls) = feature.evaluate(&inputs);
+            complete = NullBuffer::union(complete.as_ref(), nulls.as_ref());
+            column
+        });
+        Evaluated {
+            columns: columns.collect(),
+            complete,
+        }
     }
 
     /// Which columns of the events the features read, by index.
@@ -222,26 +256,33 @@ impl Feature {
         })
     }
 
-    fn evaluate(&self, inputs: &Inputs) -> ArrayRef {
+    /// The value in each row, and in which rows it was imputed: those are null in the second.
+    fn evaluate(&self, inputs: &Inputs) -> (ArrayRef, Option<NullBuffer>) {
         let array = evaluate(&self.node, inputs).into_rows(inputs.rows);
-        match (self.feature_type, self.impute) {
-            (FeatureType::Float32, None) => Arc::new(cast::single(&array)),
-            (FeatureType::Float32, Some(value)) => Arc::new(cast::filled::<Float32Type>(
-                &cast::single(&array),
+        let array: ArrayRef = match self.feature_type {
+            FeatureType::Float32 => Arc::new(cast::single(&array)),
+            _ => array,
+        };
+        let Some(value) = self.impute else {
+            return (array, None);
+        };
+        let filled: ArrayRef = match self.feature_type {
+            FeatureType::Float32 => Arc::new(cast::filled::<Float32Type>(
+                array.as_primitive(),
                 value as f32,
             )),
-            (FeatureType::Float64, Some(value)) => {
+            FeatureType::Float64 => {
                 Arc::new(cast::filled::<Float64Type>(array.as_primitive(), value))
             }
-            (FeatureType::Int64, Some(value)) => Arc::new(cast::filled::<Int64Type>(
+            FeatureType::Int64 => Arc::new(cast::filled::<Int64Type>(
                 array.as_primitive(),
                 value as i64,
             )),
-            (_, None) => array,
-            (FeatureType::Utf8 | FeatureType::Boolean, Some(_)) => {
+            FeatureType::Utf8 | FeatureType::Boolean => {
                 unreachable!("what cannot be imputed was refused")
             }
-        }
+        };
+        (filled, array.nulls().cloned())
     }
 }
 

@@ -15,6 +15,7 @@ use crate::package::{FeatureSpec, Output, Package};
 use crate::record::{Reason, Rejection, Stage};
 
 mod contract;
+mod document;
 mod inputs;
 mod outputs;
 mod probe;

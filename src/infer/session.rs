@@ -7,6 +7,7 @@ use ort::ep::{self, ExecutionProviderDispatch};
 use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
+use serde::Serialize;
 
 use super::Runtime;
 use crate::error::{Fatal, Result};
@@ -15,6 +16,28 @@ use crate::package::Package;
 /// A folder that no file can lie in. ONNX Runtime would look for a model's external weights in the current
 /// directory, where nobody hashed them.
 const NO_FOLDER: &str = "/dev/null";
+
+/// How every session is set up, as far as bits may depend on it.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Options {
+    intra_op_threads: usize,
+    inter_op_threads: usize,
+    /// `sequential`, or `parallel`.
+    execution_mode: &'static str,
+    /// `all`: everything that the library knows to do to a graph.
+    graph_optimization: &'static str,
+    deterministic_compute: bool,
+    denormal_as_zero: bool,
+}
+
+pub(super) const OPTIONS: Options = Options {
+    intra_op_threads: 1,
+    inter_op_threads: 1,
+    execution_mode: "sequential",
+    graph_optimization: "all",
+    deterministic_compute: true,
+    denormal_as_zero: false,
+};
 
 /// What executes the nodes of a model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,13 +135,16 @@ impl Runtime {
         let builder = Session::builder(&self.environment)?
             .with_auto_device(AutoDevicePolicy::PreferCPU)?
             .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(1)?
-            .with_inter_threads(1)?
-            .with_parallel_execution(false)?
+            .with_intra_threads(OPTIONS.intra_op_threads)?
+            .with_inter_threads(OPTIONS.inter_op_threads)?
+            .with_parallel_execution(OPTIONS.execution_mode == "parallel")?
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
-            .with_deterministic_compute(true)?
-            .with_config_entry("session.set_denormal_as_zero", "0")?
+            .with_deterministic_compute(OPTIONS.deterministic_compute)?
+            .with_config_entry(
+                "session.set_denormal_as_zero",
+                u8::from(OPTIONS.denormal_as_zero).to_string(),
+            )?
             .with_config_entry(
                 "session.model_external_initializers_file_folder_path",
                 NO_FOLDER,

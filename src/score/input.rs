@@ -137,6 +137,7 @@ impl Input {
                 let events = Decoded {
                     events: decoded.events,
                     unknown_fields: decoded.unknown_fields,
+                    has_unknown: decoded.has_unknown,
                 };
                 (events, decoded.rejected)
             }
@@ -151,6 +152,7 @@ impl Input {
         let record = |number| Origin::Record {
             offset: Offset(number),
             broker_time: None,
+            leader_epoch: None,
         };
         lineage.push_part(0, (first..self.next).map(record));
         lineage.reject_all(rejected);

@@ -120,6 +120,7 @@ impl Table {
         let decoded = Decoded {
             events,
             unknown_fields: self.unknown * accepted as u64,
+            has_unknown: vec![self.unknown > 0; reasons.len()],
         };
         let rejected = reasons.into_iter().map(|reason| reason.map(rejection));
         (decoded, rejected.collect())

@@ -27,6 +27,9 @@ use rules::{Cluster, Description, Finding};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Of topics that must lose nothing by themselves.
+const FOR_EVER: [(&str, &str); 2] = [("retention.ms", "-1"), ("retention.bytes", "-1")];
+
 /// Where the first round of a partition begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum From {
@@ -120,6 +123,7 @@ impl<'a> Topics<'a> {
             scored: describe(&output.scored)?,
             evidence: describe(&output.evidence)?,
             dead_letter: describe(&output.dead_letter)?,
+            checkpoints: describe(&output.checkpoints)?,
             internal,
             message_bytes_max: output.message_bytes_max,
             allow_single_replica: output.allow_single_replica,
@@ -172,7 +176,10 @@ impl<'a> Topics<'a> {
             (Some(description), _) => description.partitions,
             (None, Some(count)) => {
                 self.create_topic(input, count, replicas, &[])?;
-                done.push(format!("created topic {input} with {count} partitions"));
+                done.push(format!(
+                    "created topic {input} with {}",
+                    show_partitions(count)
+                ));
                 count
             }
             (None, None) => {
@@ -182,15 +189,18 @@ impl<'a> Topics<'a> {
             }
         };
         let output = &self.config.output;
-        let evidence = [("retention.ms", "-1"), ("retention.bytes", "-1")];
-        for (topic, settings) in [
-            (&output.scored, &[][..]),
-            (&output.evidence, &evidence),
-            (&output.dead_letter, &[]),
+        for (topic, count, settings) in [
+            (&output.scored, count, &[][..]),
+            (&output.evidence, count, &FOR_EVER),
+            (&output.dead_letter, count, &[]),
+            (&output.checkpoints, 1, &FOR_EVER),
         ] {
             if self.describe(topic)?.is_none() {
                 self.create_topic(topic, count, replicas, settings)?;
-                done.push(format!("created topic {topic} with {count} partitions"));
+                done.push(format!(
+                    "created topic {topic} with {}",
+                    show_partitions(count)
+                ));
             }
         }
         done.extend(self.begin(count, start)?);
@@ -547,4 +557,10 @@ fn wait<T>(answer: impl Future<Output = Result<T, KafkaError>>) -> Result<T, Kaf
         .build()
         .expect("a runtime without drivers starts")
         .block_on(answer)
+}
+fn show_partitions(count: i32) -> String {
+    match count {
+        1 => "1 partition".to_owned(),
+        count => format!("{count} partitions"),
+    }
 }

@@ -31,6 +31,7 @@ pub struct Cluster<'a> {
     pub scored: (&'a str, Option<Description>),
     pub evidence: (&'a str, Option<Description>),
     pub dead_letter: (&'a str, Option<Description>),
+    pub checkpoints: (&'a str, Option<Description>),
     /// Topics that the brokers keep for themselves, where they already exist.
     pub internal: Vec<(&'a str, Description)>,
     pub message_bytes_max: usize,
@@ -83,8 +84,19 @@ pub fn judge(cluster: &Cluster<'_>) -> Vec<Finding> {
             findings.push(count(name, topic.partitions, partitions));
         }
     }
+    let (name, checkpoints) = &cluster.checkpoints;
+    findings.push(Finding::of(
+        checkpoints.is_some(),
+        format!("topic {name} exists"),
+        || "run `probity topics create`".to_owned(),
+    ));
+    if let Some(checkpoints) = checkpoints {
+        let loss = "checkpoints are what a restored backup is noticed by";
+        findings.extend(kept(name, checkpoints, loss));
+    }
     if let (Some(scored), Some(evidence)) = (&cluster.scored.1, &cluster.evidence.1) {
-        findings.extend(kept(cluster.evidence.0, evidence));
+        let loss = "evidence must not expire before it is archived";
+        findings.extend(kept(cluster.evidence.0, evidence, loss));
         findings.extend(safe(cluster, scored, evidence));
     }
     findings
@@ -113,8 +125,8 @@ fn count(name: &str, is: i32, wanted: i32) -> Finding {
     })
 }
 
-/// The evidence topic is the write-ahead log of the archive: it must lose nothing by itself.
-fn kept(name: &str, evidence: &Description) -> Vec<Finding> {
+/// A topic that must lose nothing by itself; `loss` says why.
+fn kept(name: &str, topic: &Description, loss: &str) -> Vec<Finding> {
     let wanted = [
         ("cleanup.policy", "delete"),
         ("retention.ms", "-1"),
@@ -123,11 +135,9 @@ fn kept(name: &str, evidence: &Description) -> Vec<Finding> {
     wanted
         .into_iter()
         .map(|(key, wanted)| {
-            let is = evidence.text(key);
+            let is = topic.text(key);
             Finding::of(is == wanted, format!("{name}: {key} is {is}"), || {
-                format!(
-                    "set {key}={wanted} on `{name}`: evidence must not expire before it is archived"
-                )
+                format!("set {key}={wanted} on `{name}`: {loss}")
             })
         })
         .collect()
@@ -215,6 +225,7 @@ mod tests {
             scored: ("in.scored", Some(topic(&[("retention.ms", "604800000")]))),
             evidence: ("in.evidence", Some(topic(&[]))),
             dead_letter: ("in.dlq", Some(topic(&[]))),
+            checkpoints: ("in.checkpoints", Some(topic(&[]))),
             internal: vec![("__transaction_state", topic(&[]))],
             message_bytes_max: 2 << 20,
             allow_single_replica: false,
@@ -278,6 +289,13 @@ mod tests {
         };
         one_fix(&with(Some(weaker)), "at least 3 times");
         one_fix(&with(None), "topics create");
+        let checkpoints = |topic| Cluster {
+            checkpoints: ("in.checkpoints", topic),
+            ..cluster()
+        };
+        one_fix(&checkpoints(None), "topics create");
+        let expires = Some(topic(&[("retention.ms", "604800000")]));
+        one_fix(&checkpoints(expires), "retention.ms=-1 on `in.checkpoints`");
         let internal = vec![(
             "__consumer_offsets",
             Description {

@@ -5,12 +5,14 @@ use std::net::TcpListener;
 use std::sync::{Arc, Barrier};
 
 use bytes::Bytes;
-use probity::archive::ledger::{Break, Entry, StreamId};
+use probity::archive::ledger::{Act, Authority, Body, Break, KeyChange, StreamId};
 use probity::archive::log::Log;
 use probity::archive::store::{self, Created, Ensured, StoreError};
 use probity::archive::{Bucket as Archive, Store};
 use probity::error::Exit;
+use probity::keys::Role;
 use probity::record::{Digest, NextPosition};
+use probity::tlog::Signer;
 
 use crate::kit::bucket::{Bucket, Fault};
 use crate::kit::{self, Cluster, Guarded, Signal, pipeline::Pipeline};
@@ -142,6 +144,10 @@ impl Store for Hasty {
         self.0.create(path, bytes)
     }
 
+    fn replace(&self, path: &str, bytes: &Bytes) -> Result<(), StoreError> {
+        self.0.replace(path, bytes)
+    }
+
     fn place(&self) -> String {
         self.0.place()
     }
@@ -214,10 +220,21 @@ fn a_bucket_that_is_absent_is_not_an_empty_one() {
     assert_eq!(asked(&bucket), steps(&[("GET", 404), ("PUT", 404)]));
 }
 
+fn key() -> Signer {
+    Signer::from_seed("test.example", [1; 32]).unwrap()
+}
+
+fn open_log(store: Arc<dyn Store>) -> Log {
+    let authority = Authority {
+        archive: Digest::ZERO,
+        log: vec![key().verifier().clone()],
+    };
+    Log::open(store, authority, || 0).unwrap()
+}
+
 /// An entry of a stream of its own, with which no other one interferes.
-fn entry(n: u64, stream: &StreamId, first: NextPosition) -> Entry {
-    Entry::Break(Break {
-        n,
+fn entry(stream: &StreamId, first: NextPosition) -> Body {
+    Body::Break(Break {
         stream: stream.clone(),
         first,
         next: NextPosition(first.0 + 1),
@@ -236,11 +253,11 @@ fn append_five(store: Arc<dyn Store>, partition: i32) -> Vec<u64> {
         topic_id: "i".to_owned(),
         partition,
     };
-    let mut log = Log::open(store).unwrap();
+    let mut log = open_log(store);
     let mut append = |_| {
         let next = log.state().tip(&stream).next;
-        let appended = log.append(|_| true, |n| entry(n, &stream, next));
-        appended.unwrap().expect("it is wanted").n()
+        let appended = log.append(|_| true, |_| entry(&stream, next), &key());
+        appended.unwrap().expect("it is wanted").n
     };
     (0..5).map(&mut append).collect()
 }
@@ -261,6 +278,14 @@ fn writers_of_one_ledger_leave_no_hole_and_nothing_twice_whatever_the_server_ans
             bucket.plant("PUT", &path, fault, Some(1));
         }
     }
+    let role = KeyChange {
+        act: Act::Add,
+        role: Role::Operator,
+        key: key().verifier().to_string(),
+    };
+    let mut log = open_log(Arc::new(bucket.open()));
+    log.append(|_| true, |_| Body::Key(role.clone()), &key())
+        .unwrap();
     let numbers: Vec<u64> = std::thread::scope(|scope| {
         let append = |partition| append_five(Arc::new(bucket.open()), partition);
         let threads: Vec<_> = (0..4).map(|p| scope.spawn(move || append(p))).collect();
@@ -268,9 +293,9 @@ fn writers_of_one_ledger_leave_no_hole_and_nothing_twice_whatever_the_server_ans
         numbers.collect()
     });
     let distinct: BTreeSet<u64> = numbers.iter().copied().collect();
-    assert_eq!(distinct, (0..20).collect(), "{numbers:?}");
-    let log = Log::open(Arc::new(bucket.open())).unwrap();
-    assert_eq!(log.state().entries(), 20);
+    assert_eq!(distinct, (1..21).collect(), "{numbers:?}");
+    let log = open_log(Arc::new(bucket.open()));
+    assert_eq!(log.state().entries(), 21);
     assert!(log.state().streams().all(|(_, tip)| tip.next.0 == 5));
     for fault in faults {
         bucket.assert_faults_met(fault, 2);

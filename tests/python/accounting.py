@@ -1,8 +1,9 @@
 """Says whether a pipeline's books agree: every event once, every score with its evidence.
 
     python accounting.py --bootstrap HOST:PORT --group GROUP --input T --scored T --evidence T --dlq T
-        [--archive FOLDER [--bucket s3://BUCKET/PREFIX]] [--wait SECONDS]
+        [--trust trust.toml] [--archive FOLDER [--bucket s3://BUCKET/PREFIX]] [--wait SECONDS]
 
+With --trust each message of evidence must be signed by a scorer of that file.
 With --bucket the archive is copied from there into the folder, which is judged. boto3's environment variables
 say where the bucket is.
 
@@ -21,6 +22,7 @@ from books.judge import Findings, judge
 from books.mirror import mirror
 from books.model import GAP, REJECTED, SCORED, Books
 from books.read_kafka import Unreadable
+from books.signature import Scorers
 
 # A group's commits and an archive's files come without notice: how often to look.
 LOOK_EVERY_SECONDS = 0.2
@@ -30,6 +32,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("bootstrap", "group", "input", "scored", "evidence", "dlq"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--trust", type=Path, help="the file that says whose signatures count")
     parser.add_argument("--archive", type=folder, help="a folder, or its file:// URL")
     parser.add_argument("--bucket", help="the archive's s3:// URL")
     parser.add_argument(
@@ -93,6 +96,7 @@ def read(asked: argparse.Namespace) -> Books:
     if asked.bucket is not None:
         mirror(asked.bucket, asked.archive)
     reader = read_kafka.consumer(asked.bootstrap, asked.group)
+    scorers = asked.trust and Scorers.of_trust(asked.trust)
     try:
         letters = read_kafka.read_letters(reader, asked.dlq)
         logs, dead_letters = read_kafka.read_input(reader, asked.input, letters)
@@ -102,7 +106,7 @@ def read(asked: argparse.Namespace) -> Books:
             committed=read_kafka.committed(reader, asked.input),
             scores=read_kafka.read_scores(reader, asked.scored),
             dead_letters=dead_letters,
-            evidence=read_kafka.read_evidence(reader, asked.evidence),
+            evidence=read_kafka.read_evidence(reader, asked.evidence, scorers),
             archive=asked.archive and read_archive.read_archive(asked.archive, asked.evidence),
         )
     finally:

@@ -1,6 +1,6 @@
 """Reads what a pipeline published by its written contracts, with libraries that are not ours.
 
-    python contracts.py --bootstrap HOST:PORT --prefix TOPIC --archive FOLDER
+    python contracts.py --bootstrap HOST:PORT --prefix TOPIC --archive FOLDER --keys FOLDER
 
 Scored records against schemas/scored.avsc (fastavro), evidence by schemas/evidence.md (pyarrow), the
 archive by the queries that README.md prints (DuckDB) and as a folder (pyarrow). Exit code 0 or a
@@ -8,7 +8,9 @@ traceback.
 """
 
 import argparse
+import base64
 import hashlib
+import hmac
 import json
 import re
 import struct
@@ -19,6 +21,7 @@ import duckdb
 import fastavro
 import pyarrow.dataset
 import pyarrow.ipc
+from books.signature import Scorers
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +65,8 @@ def check_scored(bootstrap: str, topic: str) -> dict:
     return scored
 
 
-def read_evidence(bootstrap: str, topic: str) -> dict:
+def read_evidence(bootstrap: str, topic: str, scorers: Scorers) -> tuple[dict, dict]:
+    """The rows by their place, and the facts of the last context."""
     rows, heads, contexts = {}, {}, {}
     for message in records(bootstrap, topic):
         header = dict(message.headers())["probity-evidence"]
@@ -71,6 +75,7 @@ def read_evidence(bootstrap: str, topic: str) -> dict:
         value, partition = message.value(), message.partition()
         assert heads.get(partition, bytes(32)) == prev
         heads[partition] = hashlib.sha256(header + value).digest()
+        assert scorers.have_signed(partition, heads[partition], message.headers())
         if flags & 1:
             length = 8 + int.from_bytes(value[4:8], "little")
             contexts[context], value = value[:length], value[length:]
@@ -81,7 +86,44 @@ def read_evidence(bootstrap: str, topic: str) -> dict:
         assert batch.column("next_offset")[-1].as_py() == after
         for row in batch.to_pylist():
             rows[partition, row["offset"]] = row
-    return rows
+        facts = json.loads(batch.schema.metadata[b"probity"])
+    return rows, facts
+
+
+def check_seals(bootstrap: str, topic: str, evidence: dict, facts: dict, keys: Path) -> None:
+    """Each row is committed to its payload, which it does not show, and has a salt of its own."""
+    text = (keys / "commitment.key").read_text()
+    key = base64.b64decode(text.removeprefix("probity commitment 1 "))
+    name = hashlib.sha256(b"probity commitment 1 " + key).hexdigest()[:16]
+    assert facts["commitment_key"] == f"commitment-{name}"
+    for message in records(bootstrap, topic):
+        row, value = evidence[message.partition(), message.offset()], message.value()
+        place = struct.pack(">IQ", message.partition(), message.offset())
+        said = b"probity payload 1\n" + facts["input_topic_id"].encode() + b"\n" + place
+        wanted = None if value is None else hmac.digest(key, said + value, "sha256")
+        assert row["payload_commitment"] == wanted
+        assert row["payload_bytes"] == (None if value is None else len(value))
+        assert row["leader_epoch"] == message.leader_epoch() is not None
+        assert row["batch_row"] >= 0
+    salts = {row["row_salt"] for row in evidence.values()}
+    assert len(salts) == len(evidence) and all(len(salt) == 16 for salt in salts)
+
+
+def check_policy(archive: Path, evidence: dict, facts: dict) -> None:
+    """The decision and the threshold that it reached follow from the score."""
+    text = (archive / f"policies/{facts['policy_sha256']}.txt").read_text()
+    said = dict(line.split(" ") for line in text.splitlines()[1:])
+    assert said["version"] == facts["policy_version"]
+    review, decline = float(said["review"]), float(said["decline"])
+    for row in evidence.values():
+        if row["kind"] != "scored":
+            assert row["threshold"] is None
+        elif row["score"] >= decline:
+            assert (row["decision"], row["threshold"]) == ("decline", decline)
+        elif row["score"] >= review:
+            assert (row["decision"], row["threshold"]) == ("review", review)
+        else:
+            assert (row["decision"], row["threshold"]) == ("approve", None)
 
 
 def check_archive(archive: Path, evidence: dict) -> None:
@@ -107,6 +149,8 @@ def check_what_decided(archive: Path, table: pyarrow.Table) -> None:
     """What the rows name by SHA-256 is kept."""
     for column, place in {
         "model_sha256": "models/{}",
+        "policy_sha256": "policies/{}.txt",
+        "runtime_sha256": "runtimes/{}.json",
         "config_sha256": "configs/{}.toml",
         "input_schema": "schemas/{}.avsc",
     }.items():
@@ -119,15 +163,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("bootstrap", "prefix"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--archive", type=Path, required=True)
+    for name in ("archive", "keys"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
     asked = parser.parse_args()
     scored = check_scored(asked.bootstrap, f"{asked.prefix}.scored")
-    evidence = read_evidence(asked.bootstrap, f"{asked.prefix}.evidence")
+    scorers = Scorers.of_trust(asked.keys / "trust.toml")
+    evidence, facts = read_evidence(asked.bootstrap, f"{asked.prefix}.evidence", scorers)
     for place, record in scored.items():
         row = evidence[place]
         assert struct.pack("f", row["score"]) == struct.pack("f", record["score"])
         assert row["decision"] == record["decision"]
         assert row["event_transaction_id"] == record["event_id"]
+        assert row[facts["event_id"]] == record["event_id"]
+        assert row[facts["event_time"]].timestamp() * 1_000_000 == record["event_time"]
+    check_seals(asked.bootstrap, asked.prefix, evidence, facts, asked.keys)
+    check_policy(asked.archive, evidence, facts)
     check_archive(asked.archive, evidence)
     print(f"{len(scored)} scored records, {len(evidence)} rows of evidence: as the contracts say")
 

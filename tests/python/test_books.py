@@ -1,5 +1,6 @@
 """Evidence and archive are read from real Arrow and Parquet bytes as their contracts say."""
 
+import base64
 import hashlib
 import json
 import tempfile
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from books import evidence, read_archive
+from books import evidence, read_archive, signature
 from books.judge import judge_chain, Findings
 from books.model import GAP, REJECTED, SCORED, Row
+from books.signature import Scorers
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SCHEMA = pa.schema([("kind", pa.utf8()), ("offset", pa.int64()), ("next_offset", pa.int64())], {"model": "m"})
 ROWS = [Row(SCORED, 0, 1), Row(REJECTED, 1, 2), Row(GAP, 2, 5)]
@@ -33,7 +36,7 @@ class Evidence(unittest.TestCase):
         self.context = SCHEMA.serialize().to_pybytes()
         self.digest = hashlib.sha256(self.context).digest()
         self.rows = batch(ROWS).serialize().to_pybytes()
-        self.partition = evidence.Partition()
+        self.partition = evidence.Partition(3)
 
     def decode(self, position: int, header: bytes, value: bytes) -> evidence.Message:
         return self.partition.decode(position, [(evidence.HEADER, header)], value)
@@ -74,6 +77,54 @@ class Evidence(unittest.TestCase):
         for headers in ([], [one, one], [(evidence.HEADER, b"short")]):
             with self.assertRaises(evidence.Invalid):
                 self.partition.decode(0, headers, self.context + self.rows)
+
+    def test_a_message_is_signed_by_a_scorer_at_its_place(self) -> None:
+        ours, theirs = (Ed25519PrivateKey.generate() for _ in range(2))
+        coordinates = header(1, ROWS, self.digest)
+        value = self.context + self.rows
+        head = hashlib.sha256(coordinates + value).digest()
+        good = sign(ours, 3, head)
+        of_another_partition, of_another_message = sign(ours, 4, head), sign(ours, 3, bytes(32))
+        forged = good[:4] + sign(theirs, 3, head)[4:]
+        absent = "no scorer has signed it"
+        for signatures, faults in (
+            ([good], []),
+            ([], [absent]),
+            ([good, good], [absent]),
+            ([good[1:]], [absent]),
+            ([of_another_partition], [absent]),
+            ([of_another_message], [absent]),
+            ([sign(theirs, 3, head)], [absent]),
+            ([forged], [absent]),
+        ):
+            partition = evidence.Partition(3, Scorers([public_text(ours)]))
+            headers = [(evidence.HEADER, coordinates)] + [(signature.HEADER, each) for each in signatures]
+            self.assertEqual(partition.decode(0, headers, value).faults, faults)
+
+    def test_a_key_that_was_cut_or_renamed_is_none(self) -> None:
+        text = public_text(Ed25519PrivateKey.generate())
+        for wrong in (text[:-4], text.replace("test", "best")):
+            with self.assertRaises(ValueError):
+                Scorers([wrong])
+
+
+NAME = "test.example/scorer"
+
+
+def public_key(key: Ed25519PrivateKey) -> bytes:
+    return b"\1" + key.public_key().public_bytes_raw()
+
+
+def key_hash(key: Ed25519PrivateKey) -> bytes:
+    return hashlib.sha256(NAME.encode() + b"\n" + public_key(key)).digest()[:4]
+
+
+def public_text(key: Ed25519PrivateKey) -> str:
+    return f"{NAME}+{key_hash(key).hex()}+{base64.b64encode(public_key(key)).decode()}"
+
+
+def sign(key: Ed25519PrivateKey, partition: int, head: bytes) -> bytes:
+    return key_hash(key) + key.sign(b"probity evidence 1\n" + partition.to_bytes(4, "big") + head)
 
 
 class ArchiveFolder(unittest.TestCase):

@@ -40,6 +40,13 @@ class MirrorTest(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "ledger/entry/000 has changed"):
             mirror.mirror("s3://bucket/a/b", self.folder)
 
+    def test_only_the_hint_may_change(self):
+        self.put("a/b/ledger/checkpoint", b"1")
+        mirror.mirror("s3://bucket/a/b", self.folder)
+        self.put("a/b/ledger/checkpoint", b"2")
+        mirror.mirror("s3://bucket/a/b", self.folder)
+        self.assertEqual((self.folder / "ledger/checkpoint").read_bytes(), b"2")
+
 
 if __name__ == "__main__":
     unittest.main()

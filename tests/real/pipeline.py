@@ -42,6 +42,7 @@ class Pipeline:
         self.name = name
         self.folder = folder
         self.archive = folder / "archive"
+        self.keys = folder / "keys"
         self.config = folder / "probity.toml"
         self.admin = f"127.0.0.1:{next(free_ports())}"
         folder.mkdir()
@@ -61,6 +62,8 @@ schema = "{schema}"
 package = "{package}"
 [output]
 allow_single_replica = true
+[keys]
+folder = "{self.keys}"
 [archive]
 url = "file://{self.archive}"
 [admin]
@@ -73,6 +76,7 @@ listen = "{self.admin}"
     def run(self, events: list[bytes]) -> Measured:
         """Scores and archives `events`; event n goes to partition n modulo PARTITIONS."""
         self.archive.mkdir()
+        subprocess.run(self.command("keys", "init", "--name", "test.example"), check=True, stdout=subprocess.DEVNULL)
         create = ["topics", "create", "--start", "earliest", "--replicas", "1", "--partitions", str(PARTITIONS)]
         subprocess.run(self.command(*create), check=True, stdout=subprocess.DEVNULL)
         producer = self.producer()

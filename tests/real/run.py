@@ -217,7 +217,7 @@ def accounts(pipeline: Pipeline) -> dict:
     command = [sys.executable, "-B", PYTHON_TESTS / "accounting.py"]
     command += ["--bootstrap", pipeline.broker.bootstrap, "--group", name, "--input", name]
     command += ["--scored", f"{name}.scored", "--evidence", f"{name}.evidence", "--dlq", f"{name}.dlq"]
-    command += ["--archive", pipeline.archive, "--wait", "10"]
+    command += ["--trust", pipeline.keys / "trust.toml", "--archive", pipeline.archive, "--wait", "10"]
     return json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
 
 

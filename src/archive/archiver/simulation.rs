@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
 use crate::archive::Nobody;
-use crate::archive::fixture::{DAY, NOON, Topic, context, origin};
+use crate::archive::fixture::{DAY, NOON, Topic, context, identity, origin};
 use crate::archive::store::{Created, StoreError};
 use crate::error::Exit;
 use world::{Bug, Random, World};
@@ -30,6 +30,7 @@ enum Ask {
     Get(String),
     Size(String),
     Create(String, Bytes),
+    Replace(String, Bytes),
     Input,
     Ended(Result<()>),
 }
@@ -38,6 +39,7 @@ enum Answer {
     Object(Result<Option<Bytes>, StoreError>),
     Size(Result<Option<u64>, StoreError>),
     Created(Result<Created, StoreError>),
+    Replaced,
     Input(Input),
     Die,
 }
@@ -95,6 +97,13 @@ impl Store for Line {
         }
     }
 
+    fn replace(&self, path: &str, bytes: &Bytes) -> Result<(), StoreError> {
+        match self.ask(Ask::Replace(path.into(), bytes.clone())) {
+            Answer::Replaced => Ok(()),
+            _ => unreachable!(),
+        }
+    }
+
     fn place(&self) -> String {
         "simulation".into()
     }
@@ -110,8 +119,15 @@ fn live(line: Arc<Line>, topics: &[Topic], version: u64) -> Result<()> {
         rows_max: 9,
         ..Settings::default()
     };
-    let writer = format!("probity {version}");
-    let mut archiver = Archiver::open(line.clone(), origin(), writer, settings, Arc::new(Nobody))?;
+    let identity = identity(&format!("probity {version}"));
+    let mut archiver = Archiver::open(
+        line.clone(),
+        origin(),
+        identity,
+        settings,
+        Arc::new(Nobody),
+        None,
+    )?;
     let mut positions = BTreeMap::new();
     let mut trusted = BTreeSet::new();
     loop {

@@ -1,13 +1,22 @@
 use super::*;
 use crate::archive::Nobody;
-use crate::archive::fixture::{DAY, NOON, Topic, context, origin};
+use crate::archive::fixture::{DAY, NOON, Topic, context, identity, origin};
+use crate::archive::ledger::Segment;
 use crate::archive::store::memory::Memory;
 use crate::error::Exit;
 use std::time::Duration;
 
 fn open(store: &Arc<Memory>, settings: Settings) -> Archiver {
-    let writer = "probity 0.1.0".to_owned();
-    Archiver::open(store.clone(), origin(), writer, settings, Arc::new(Nobody)).unwrap()
+    let identity = identity("probity 0.1.0");
+    Archiver::open(
+        store.clone(),
+        origin(),
+        identity,
+        settings,
+        Arc::new(Nobody),
+        None,
+    )
+    .unwrap()
 }
 
 fn feed(archiver: &mut Archiver, topic: &Topic) -> Vec<Move> {
@@ -17,14 +26,18 @@ fn feed(archiver: &mut Archiver, topic: &Topic) -> Vec<Move> {
     archiver.take_moves()
 }
 
+fn entry_of(bytes: &[u8]) -> Entry {
+    Entry::parse(bytes).unwrap().0
+}
+
 fn segments(store: &Arc<Memory>) -> Vec<Segment> {
     let paths = store.paths("ledger/entry/");
     let entries = paths
         .iter()
-        .map(|path| Entry::parse(&store.get(path).unwrap().unwrap()).unwrap());
-    let segments = entries.filter_map(|entry| match entry {
-        Entry::Segment(segment) => Some(*segment),
-        Entry::Break(_) | Entry::Reseal(_) => None,
+        .map(|path| entry_of(&store.get(path).unwrap().unwrap()));
+    let segments = entries.filter_map(|entry| match entry.body {
+        Body::Segment(segment) => Some(*segment),
+        _ => None,
     });
     segments.collect()
 }
@@ -92,8 +105,8 @@ fn segments_lie_under_the_day_of_their_rows() {
     assert_eq!(
         store.paths(layout::SEGMENTS),
         [
-            "segments/dt=2023-11-14/payments.evidence-0-00000000000000000000-0.parquet",
-            "segments/dt=2023-11-15/payments.evidence-0-00000000000000000001-1.parquet",
+            "segments/dt=2023-11-14/payments.evidence-0-00000000000000000000-2.parquet",
+            "segments/dt=2023-11-15/payments.evidence-0-00000000000000000001-3.parquet",
         ]
     );
 }
@@ -294,22 +307,90 @@ fn a_file_that_is_missing_is_made_again_to_the_byte_before_anything_follows() {
     assert_eq!(segments(&store).len(), 1);
     // Another version makes other bytes of the same rows, and says so first.
     store.objects.lock().unwrap().remove(&entry.path);
-    let writer = "probity 9".to_owned();
-    let nobody = Arc::new(Nobody);
-    let mut newer =
-        Archiver::open(store.clone(), origin(), writer, Settings::default(), nobody).unwrap();
+    let (newer, nobody) = (identity("probity 9"), Arc::new(Nobody));
+    let mut newer = Archiver::open(
+        store.clone(),
+        origin(),
+        newer,
+        Settings::default(),
+        nobody,
+        None,
+    )
+    .unwrap();
     newer.assign(0).unwrap();
     feed(&mut newer, &topic);
     let bytes = store.get(&entry.path).unwrap().unwrap();
-    let reseal = store.get(&layout::entry(1)).unwrap().unwrap();
+    let reseal = store.get(&layout::entry(3)).unwrap().unwrap();
     assert_eq!(
-        Entry::parse(&reseal).unwrap(),
-        Entry::Reseal(Reseal {
-            n: 1,
-            entry: 0,
+        entry_of(&reseal).body,
+        Body::Reseal(Reseal {
+            entry: 2,
             sha256: Digest::of(&bytes),
             bytes: bytes.len() as u64
         })
     );
     assert_ne!(Digest::of(&bytes), entry.sha256);
+}
+
+/// A change that somebody without the key can make.
+type Forgery = fn(&mut crate::archive::fixture::Written);
+
+#[test]
+fn evidence_that_no_scorer_signed_is_never_archived() {
+    let forgeries: [(&str, Forgery); 3] = [
+        ("another value", |written| {
+            *written.value.last_mut().unwrap() ^= 1;
+        }),
+        ("no signature", |written| written.signature.clear()),
+        ("another key", |written| {
+            let key = Signer::from_seed("bank.example/scorer", [9; 32]).unwrap();
+            let head = crate::evidence::head(&written.header, &written.value);
+            written.signature = crate::evidence::sign(&key, 0, head).to_vec();
+        }),
+    ];
+    for (what, forge) in forgeries {
+        let store = Arc::new(Memory::default());
+        let mut archiver = open(&store, Settings::default());
+        archiver.assign(0).unwrap();
+        let mut topic = topic(2, &[NOON, NOON]);
+        forge(&mut topic.records[1]);
+        let moves = feed(&mut archiver, &topic);
+        assert_eq!(moves, [Move::Seek(0, NextPosition(1))], "{what}");
+        archiver.message(0, topic.records[1].record()).unwrap();
+        archiver.seal_all().unwrap();
+        assert_eq!(archiver.stopped(), 1, "{what}");
+        let rows: Vec<_> = segments(&store).iter().map(|s| s.rows).collect();
+        assert_eq!(rows, [2], "what came before it is good: {what}");
+    }
+}
+
+#[test]
+fn a_scorer_whose_key_is_new_is_believed_once_the_ledger_names_it() {
+    let store = Arc::new(Memory::default());
+    let mut archiver = open(&store, Settings::default());
+    archiver.assign(0).unwrap();
+    let key = Signer::from_seed("bank.example/scorer", [9; 32]).unwrap();
+    let mut topic = topic(2, &[NOON]);
+    let written = &mut topic.records[0];
+    let head = crate::evidence::head(&written.header, &written.value);
+    written.signature = crate::evidence::sign(&key, 0, head).to_vec();
+    // The archiver that has the log key starts with a trust.toml that names it.
+    let mut other = identity("probity 0.1.0");
+    let keys = Arc::get_mut(&mut other.keys).unwrap();
+    keys.trust.scorer.push(key.verifier().clone());
+    let nobody = Arc::new(Nobody);
+    Archiver::open(
+        store.clone(),
+        origin(),
+        other,
+        Settings::default(),
+        nobody,
+        None,
+    )
+    .unwrap();
+    feed(&mut archiver, &topic);
+    archiver.message(0, topic.records[0].record()).unwrap();
+    archiver.seal_all().unwrap();
+    assert_eq!(archiver.stopped(), 0);
+    assert_eq!(segments(&store).len(), 1);
 }

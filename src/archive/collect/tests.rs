@@ -1,7 +1,8 @@
 //! Against librdkafka's own mock cluster: it shows that the pieces fit, not that anything is exactly once.
 
 use super::*;
-use crate::archive::fixture::{NOON, Topic, context, origin};
+use crate::archive::fixture::{NOON, Paper, Topic, context, identity, origin};
+use crate::archive::ledger::Authority;
 use crate::archive::log::Log;
 use crate::archive::{Local, Nobody};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
@@ -16,10 +17,14 @@ fn produce(producer: &BaseProducer, topic: &mut Topic) {
             key: Header::NAME,
             value: Some(&record.header),
         };
+        let signature = KafkaHeader {
+            key: SIGNATURE,
+            value: Some(&record.signature),
+        };
         let message = BaseRecord::<(), [u8]>::to(TOPIC)
             .partition(topic.partition)
             .payload(&record.value)
-            .headers(OwnedHeaders::new().insert(header));
+            .headers(OwnedHeaders::new().insert(header).insert(signature));
         producer.send(message).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(Duration::from_secs(30)).unwrap();
@@ -42,6 +47,9 @@ fn archive(
         origin: origin(),
         store: store.clone(),
         settings: Settings::default(),
+        keys: identity("probity 0.1.0").keys,
+        board: Box::new(Paper::default()),
+        checkpoint_interval: Duration::from_secs(1),
         seal_on_stop: true,
         drain_timeout: Duration::from_secs(60),
         observer: Arc::new(Nobody),
@@ -50,10 +58,14 @@ fn archive(
 }
 
 fn tips(store: &Arc<Local>) -> Vec<(i32, i64, u64)> {
-    let log = Log::open(store.clone()).unwrap();
+    let authority = Authority {
+        archive: origin().archive_id(),
+        log: identity("").keys.trust.log.clone(),
+    };
+    let log = Log::open(store.clone(), authority, || 0).unwrap();
     let streams = log.state().streams();
     let tips = streams.map(|(stream, tip)| {
-        let rows = tip.last.as_ref().map_or(0, |last| last.rows);
+        let rows = tip.last.as_ref().map_or(0, |last| last.segment.rows);
         (stream.partition, tip.next.0, rows)
     });
     tips.collect()

@@ -1,5 +1,50 @@
 use super::*;
+use crate::record::Offset;
+use crate::tlog::Signer;
+use bytes::Bytes;
 use proptest::prelude::*;
+
+/// One key in all roles.
+pub fn signer() -> Signer {
+    Signer::from_seed("bank.example", [1; 32]).unwrap()
+}
+
+pub fn authority() -> Authority {
+    Authority {
+        archive: Digest::of(b"archive"),
+        log: vec![signer().verifier().clone()],
+    }
+}
+
+/// The next entry of `state`, signed.
+fn next(state: &State, body: Body) -> (Entry, Bytes) {
+    let entry = Entry {
+        n: state.entries(),
+        archive: authority().archive,
+        time: 5,
+        state: state.commitment(),
+        body,
+    };
+    let bytes = entry.sign(&signer());
+    (entry, bytes)
+}
+
+fn fold(state: &mut State, body: Body) -> Result<(), Invalid> {
+    let (entry, bytes) = next(state, body);
+    state.fold(entry, &bytes)
+}
+
+fn add_key(role: Role, key: &Verifier) -> Body {
+    change_key(Act::Add, role, key)
+}
+
+fn change_key(act: Act, role: Role, key: &Verifier) -> Body {
+    Body::Key(KeyChange {
+        act,
+        role,
+        key: key.to_string(),
+    })
+}
 
 pub fn stream(partition: i32) -> StreamId {
     StreamId {
@@ -27,7 +72,6 @@ pub fn segment(n: u64, partition: i32, tip: &Tip, len: i64) -> Segment {
     let head = Digest::of(&tip.next.0.to_be_bytes());
     let day = layout::Day::of(0).unwrap();
     Segment {
-        n,
         first: tip.next,
         next: NextPosition(tip.next.0 + len),
         coverage: vec![cover(partition, covered, covered + len)],
@@ -37,6 +81,11 @@ pub fn segment(n: u64, partition: i32, tip: &Tip, len: i64) -> Segment {
         scored: 1,
         rejected: 1,
         gaps: 1,
+        columns: Digest::ZERO,
+        row_root: head,
+        group_roots: vec![head],
+        min_id: Some("a".into()),
+        max_id: None,
         sha256: head,
         bytes: 10,
         path: layout::segment(day, &stream.topic, partition, tip.next, n),
@@ -48,13 +97,12 @@ pub fn segment(n: u64, partition: i32, tip: &Tip, len: i64) -> Segment {
     }
 }
 
-fn entry(segment: Segment) -> Entry {
-    Entry::Segment(Box::new(segment))
+fn body(segment: Segment) -> Body {
+    Body::Segment(Box::new(segment))
 }
 
-fn brk(n: u64, tip: &Tip, next: i64, covered: i64) -> Break {
+fn brk(tip: &Tip, next: i64, covered: i64) -> Break {
     Break {
-        n,
         stream: stream(0),
         first: tip.next,
         next: NextPosition(next),
@@ -71,65 +119,195 @@ fn folded(lens: &[(i32, i64)]) -> (Vec<Entry>, State) {
     let mut entries = Vec::new();
     for &(partition, len) in lens {
         let tip = state.tip(&stream(partition));
-        let next = entry(segment(state.entries(), partition, &tip, len));
-        entries.push(next.clone());
-        state.fold(next).unwrap();
+        let (entry, bytes) = next(&state, body(segment(state.entries(), partition, &tip, len)));
+        entries.push(entry.clone());
+        state.fold(entry, &bytes).unwrap();
     }
     (entries, state)
 }
 
 #[test]
 fn a_segment_is_written_like_this() {
-    let text = String::from_utf8(entry(segment(0, 0, &Tip::genesis(), 7)).to_bytes()).unwrap();
-    let zeros = "0".repeat(64);
+    let segment = segment(0, 0, &Tip::genesis(), 7);
+    let text = next(&State::default(), body(segment)).0.to_text();
+    let (zeros, archive) = ("0".repeat(64), authority().archive);
     let head = Digest::of(&[0; 8]);
     let expected = format!(
-        r#"{{"type":"segment","n":0,"stream":{{"cluster_id":"cluster","topic":"payments.evidence","topic_id":"evidence-id","partition":0}},"first":0,"next":7,"coverage":[{{"topic":"payments","topic_id":"input-id","partition":0,"first":0,"next":7}}],"prev_head":"{zeros}","head":"{head}","rows":3,"scored":1,"rejected":1,"gaps":1,"sha256":"{head}","bytes":10,"path":"segments/dt=1970-01-01/payments.evidence-0-00000000000000000000-0.parquet","context":"{zeros}","min_time":0,"max_time":1,"writer":"probity 0.1.0"}}"#
+        r#"{{"n":0,"archive":"{archive}","time":5,"type":"segment","stream":{{"cluster_id":"cluster","topic":"payments.evidence","topic_id":"evidence-id","partition":0}},"first":0,"next":7,"coverage":[{{"topic":"payments","topic_id":"input-id","partition":0,"first":0,"next":7}}],"prev_head":"{zeros}","head":"{head}","rows":3,"scored":1,"rejected":1,"gaps":1,"columns":"{zeros}","row_root":"{head}","group_roots":["{head}"],"min_id":"a","max_id":null,"sha256":"{head}","bytes":10,"path":"segments/dt=1970-01-01/payments.evidence-0-00000000000000000000-0.parquet","context":"{zeros}","min_time":0,"max_time":1,"writer":"probity 0.1.0"}}"#
     );
     assert_eq!(text, expected + "\n");
 }
 
 #[test]
 fn other_entries_are_written_like_this() {
-    let reseal = Entry::Reseal(Reseal {
-        n: 1,
+    let zeros = "0".repeat(64);
+    let key = signer().verifier().clone();
+    let event = Event {
+        kind: "started".into(),
+        instance: "a".into(),
+        facts: BTreeMap::from([("version".into(), "1".into())]),
+    };
+    let reseal = Reseal {
         entry: 0,
         sha256: Digest::ZERO,
         bytes: 9,
-    });
-    let zeros = "0".repeat(64);
-    let expected =
-        format!("{{\"type\":\"reseal\",\"n\":1,\"entry\":0,\"sha256\":\"{zeros}\",\"bytes\":9}}\n");
-    assert_eq!(String::from_utf8(reseal.to_bytes()).unwrap(), expected);
-    let text = String::from_utf8(Entry::Break(brk(0, &Tip::genesis(), 9, 0)).to_bytes()).unwrap();
-    assert!(
-        text.starts_with(r#"{"type":"break","n":0,"stream":"#),
-        "{text}"
-    );
+    };
+    for (body, expected) in [
+        (
+            Body::Reseal(reseal),
+            format!(r#""type":"reseal","entry":0,"sha256":"{zeros}","bytes":9}}"#),
+        ),
+        (
+            add_key(Role::Scorer, &key),
+            format!(r#""type":"key","act":"add","role":"scorer","key":"{key}"}}"#),
+        ),
+        (
+            Body::Event(event),
+            r#""type":"event","kind":"started","instance":"a","facts":{"version":"1"}}"#.to_owned(),
+        ),
+        (Body::Heartbeat, r#""type":"heartbeat"}"#.to_owned()),
+    ] {
+        let (entry, bytes) = next(&State::default(), body);
+        let archive = authority().archive;
+        let start = format!(r#"{{"n":0,"archive":"{archive}","time":5,"#);
+        assert_eq!(entry.to_text(), start + &expected + "\n");
+        assert_eq!(Entry::parse(&bytes).unwrap().0, entry);
+    }
+    let text = next(&State::default(), Body::Break(brk(&Tip::genesis(), 9, 0)))
+        .0
+        .to_text();
     assert!(
         text.ends_with("\"reason\":\"retention\",\"operator\":\"ann\"}\n"),
         "{text}"
-    );
-    assert_eq!(
-        Entry::parse(text.as_bytes()).unwrap().to_bytes(),
-        text.as_bytes()
     );
 }
 
 #[test]
 fn only_the_one_form_is_read() {
-    let good = String::from_utf8(entry(segment(0, 0, &Tip::genesis(), 7)).to_bytes()).unwrap();
-    assert!(Entry::parse(good.as_bytes()).is_ok());
+    let (entry, bytes) = next(&State::default(), body(segment(0, 0, &Tip::genesis(), 7)));
+    let good = entry.to_text();
+    assert!(Entry::parse(&bytes).is_ok());
     for bad in [
-        good.trim_end().to_owned(),
         good.replace("\"rows\":3", "\"rows\": 3"),
         good.replace("\"rows\":3", "\"rows\":3,\"more\":1"),
+        good.replace("{\"n\":0", "{\"more\":1,\"n\":0"),
         good.replace("\"segment\"", "\"sediment\""),
         good.replace("\"rows\":3,", ""),
-        String::new(),
+        "\n".into(),
     ] {
-        assert!(Entry::parse(bad.as_bytes()).is_err(), "{bad}");
+        assert!(
+            Entry::parse(signer().note(&bad).as_bytes()).is_err(),
+            "{bad}"
+        );
     }
+    assert!(Entry::parse(good.as_bytes()).is_err(), "not signed");
+}
+
+#[test]
+fn an_entry_counts_only_if_a_key_of_its_role_signed_it() {
+    let stranger = Signer::from_seed("bank.example", [2; 32]).unwrap();
+    let mut state = State::default();
+    let (entry, bytes) = next(&state, Body::Heartbeat);
+    assert!(
+        state.accept(&bytes, &authority()).is_err(),
+        "the log key is no archiver"
+    );
+    let (_, adds) = next(&state, add_key(Role::Archiver, stranger.verifier()));
+    state.accept(&adds, &authority()).unwrap();
+    let beat = |state: &State, signer: &Signer| {
+        let entry = Entry {
+            n: state.entries(),
+            ..entry.clone()
+        };
+        entry.sign(signer)
+    };
+    assert!(
+        state
+            .clone()
+            .accept(&beat(&state, &signer()), &authority())
+            .is_err()
+    );
+    state
+        .accept(&beat(&state, &stranger), &authority())
+        .unwrap();
+    let elsewhere = Authority {
+        archive: Digest::ZERO,
+        ..authority()
+    };
+    assert!(
+        state
+            .clone()
+            .accept(&beat(&state, &stranger), &elsewhere)
+            .is_err()
+    );
+    let (entry, _) = next(
+        &state,
+        change_key(Act::Retire, Role::Archiver, stranger.verifier()),
+    );
+    let own = entry.sign(&stranger);
+    assert!(
+        state.clone().accept(&own, &authority()).is_err(),
+        "only log keys give roles"
+    );
+    state.accept(&entry.sign(&signer()), &authority()).unwrap();
+    assert!(
+        state
+            .clone()
+            .accept(&beat(&state, &stranger), &authority())
+            .is_err()
+    );
+    assert!(state.has_held(Role::Archiver, stranger.verifier()));
+}
+
+#[test]
+fn a_log_key_hands_over_to_the_next() {
+    let (new, mut state) = (
+        Signer::from_seed("bank.example", [2; 32]).unwrap(),
+        State::default(),
+    );
+    let (_, handed) = next(&state, add_key(Role::Log, new.verifier()));
+    state.accept(&handed, &authority()).unwrap();
+    let (entry, _) = next(
+        &state,
+        change_key(Act::Retire, Role::Log, signer().verifier()),
+    );
+    state.accept(&entry.sign(&new), &authority()).unwrap();
+    assert_eq!(
+        state.holders(Role::Log, &authority()),
+        [new.verifier().clone()]
+    );
+    let (_, old) = next(&state, add_key(Role::Scorer, new.verifier()));
+    assert!(
+        state.clone().accept(&old, &authority()).is_err(),
+        "the old key is retired"
+    );
+    // A stored state proves its keys: one that is put into it is not believed.
+    let stored = state.to_bytes();
+    assert_eq!(State::parse(&stored, &authority()).unwrap(), state);
+    let stranger = Signer::from_seed("bank.example", [3; 32]).unwrap();
+    let (entry, _) = next(&State::default(), add_key(Role::Log, new.verifier()));
+    let forged = String::from_utf8(stored).unwrap();
+    let note = |signer: &Signer| {
+        serde_json::to_string(&String::from_utf8(entry.sign(signer).to_vec()).unwrap()).unwrap()
+    };
+    assert!(forged.contains(&note(&signer())));
+    let forged = forged.replace(&note(&signer()), &note(&stranger));
+    assert!(State::parse(forged.as_bytes(), &authority()).is_err());
+}
+
+#[test]
+fn every_256th_entry_names_the_fold_before_it() {
+    let mut state = State::default();
+    for _ in 0..256 {
+        fold(&mut state, Body::Heartbeat).unwrap();
+    }
+    let (mut entry, bytes) = next(&state, Body::Heartbeat);
+    assert_eq!(entry.state, Some(Digest::of(&state.to_bytes())));
+    state.clone().fold(entry.clone(), &bytes).unwrap();
+    entry.state = None;
+    assert!(state.clone().fold(entry.clone(), &bytes).is_err());
+    entry.state = Some(Digest::ZERO);
+    assert!(state.fold(entry, &bytes).is_err());
 }
 
 type Change = fn(&mut Segment);
@@ -139,9 +317,10 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
     let (_, state) = folded(&[(0, 7), (1, 3)]);
     let tip = state.tip(&stream(0));
     let good = segment(2, 0, &tip, 5);
-    assert!(state.clone().fold(entry(good.clone())).is_ok());
-    let changes: [(&str, Change); 14] = [
-        ("number", |s| s.n = 1),
+    assert!(fold(&mut state.clone(), body(good.clone())).is_ok());
+    let changes: [(&str, Change); 15] = [
+        ("root of the rows", |s| s.row_root = Digest::ZERO),
+        ("roots of groups", |s| s.group_roots.push(s.row_root)),
         ("before the tip", |s| s.first.0 -= 1),
         ("after the tip", |s| s.first.0 += 1),
         ("empty", |s| s.next = s.first),
@@ -166,7 +345,7 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
         let mut bad = good.clone();
         change(&mut bad);
         let mut after = state.clone();
-        assert!(after.fold(entry(bad)).is_err(), "{what}");
+        assert!(fold(&mut after, body(bad)).is_err(), "{what}");
         assert_eq!(after, state, "{what}");
     }
 }
@@ -175,18 +354,18 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
 fn a_break_moves_the_tip_where_the_operator_says() {
     let (_, mut state) = folded(&[(0, 7)]);
     let tip = state.tip(&stream(0));
-    let mut nameless = brk(1, &tip, 20, 7);
+    let mut nameless = brk(&tip, 20, 7);
     nameless.operator.clear();
-    assert!(state.fold(Entry::Break(nameless)).is_err());
+    assert!(fold(&mut state, Body::Break(nameless)).is_err());
     assert!(
-        state.fold(Entry::Break(brk(1, &tip, 6, 7))).is_err(),
+        fold(&mut state, Body::Break(brk(&tip, 6, 7))).is_err(),
         "backwards"
     );
     assert!(
-        state.fold(Entry::Break(brk(1, &tip, 20, 8))).is_err(),
+        fold(&mut state, Body::Break(brk(&tip, 20, 8))).is_err(),
         "does not join"
     );
-    state.fold(Entry::Break(brk(1, &tip, 20, 7))).unwrap();
+    fold(&mut state, Body::Break(brk(&tip, 20, 7))).unwrap();
     let tip = state.tip(&stream(0));
     assert_eq!(
         (tip.next, tip.head),
@@ -195,27 +374,26 @@ fn a_break_moves_the_tip_where_the_operator_says() {
     assert!(tip.last.is_none());
     let next = segment(2, 0, &tip, 1);
     assert_eq!(next.coverage[0].first, Offset(12));
-    state.fold(entry(next)).unwrap();
+    fold(&mut state, body(next)).unwrap();
 }
 
 #[test]
 fn only_the_last_segment_can_be_resealed_and_only_with_new_bytes() {
     let (_, mut state) = folded(&[(0, 7), (0, 3)]);
     let reseal = |entry, text: &[u8]| {
-        Entry::Reseal(Reseal {
-            n: 2,
+        Body::Reseal(Reseal {
             entry,
             sha256: Digest::of(text),
             bytes: 1,
         })
     };
-    assert!(state.fold(reseal(0, b"x")).is_err());
-    assert!(state.fold(reseal(5, b"x")).is_err());
+    assert!(fold(&mut state, reseal(0, b"x")).is_err());
+    assert!(fold(&mut state, reseal(5, b"x")).is_err());
     assert!(
-        state.fold(reseal(1, &7i64.to_be_bytes())).is_err(),
+        fold(&mut state, reseal(1, &7i64.to_be_bytes())).is_err(),
         "its own bytes"
     );
-    state.fold(reseal(1, b"x")).unwrap();
+    fold(&mut state, reseal(1, b"x")).unwrap();
     assert_eq!(state.tip(&stream(0)).files.len(), 2);
 }
 
@@ -249,10 +427,11 @@ proptest! {
         for (i, entry) in entries.iter().enumerate() {
             if i == cut {
                 let bytes = resumed.to_bytes();
-                resumed = State::parse(&bytes).unwrap();
+                resumed = State::parse(&bytes, &authority()).unwrap();
                 prop_assert_eq!(resumed.to_bytes(), bytes);
             }
-            resumed.fold(Entry::parse(&entry.to_bytes()).unwrap()).unwrap();
+            let bytes = entry.sign(&signer());
+            resumed.fold(Entry::parse(&bytes).unwrap().0, &bytes).unwrap();
         }
         prop_assert_eq!(resumed, state);
     }
@@ -268,7 +447,10 @@ proptest! {
             let mut rest = entries.clone();
             rest.remove(left_out);
             let mut again = State::default();
-            let all = rest.into_iter().try_for_each(|entry| again.fold(entry));
+            let all = rest.into_iter().try_for_each(|entry| {
+                let bytes = entry.sign(&signer());
+                again.fold(entry, &bytes)
+            });
             prop_assert_eq!(all.is_ok(), left_out + 1 == entries.len());
         }
     }

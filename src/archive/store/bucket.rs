@@ -215,6 +215,13 @@ impl Store for Bucket {
         }
     }
 
+    fn replace(&self, path: &str, bytes: &Bytes) -> Result<(), StoreError> {
+        let path = self.path(path)?;
+        let payload = PutPayload::from(bytes.clone());
+        let put = self.runtime.block_on(self.store.put(&path, payload));
+        put.map(|_| ()).map_err(|error| told(&error))
+    }
+
     fn place(&self) -> String {
         self.place.clone()
     }

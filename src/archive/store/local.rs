@@ -140,6 +140,15 @@ impl Store for Local {
         Ok(created?)
     }
 
+    fn replace(&self, path: &str, bytes: &Bytes) -> Result<(), StoreError> {
+        let staged = self.stage(bytes)?;
+        let target = self.root.join(path);
+        let folder = target.parent().expect("a path has a folder above it");
+        fs::create_dir_all(folder)?;
+        fs::rename(staged, &target)?;
+        Ok(self.sync_folders(folder)?)
+    }
+
     fn place(&self) -> String {
         self.root.display().to_string()
     }

@@ -100,6 +100,11 @@ impl Store for Memory {
         create(&mut self.objects.lock().unwrap(), path, bytes, fault)
     }
 
+    fn replace(&self, path: &str, bytes: &Bytes) -> Result<(), StoreError> {
+        self.put(path, bytes.clone());
+        Ok(())
+    }
+
     fn place(&self) -> String {
         "memory".to_owned()
     }

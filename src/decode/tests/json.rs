@@ -236,6 +236,7 @@ fn unknown_fields_are_counted_or_refused() {
     ];
     let decoded = decode_all(&decoder(&schema, Format::Json), &values);
     assert_eq!(decoded.unknown_fields, 4, "those of accepted records");
+    assert_eq!(decoded.has_unknown, [true, false, false, true]);
 
     let strict = Settings {
         unknown_fields: UnknownFields::Reject,

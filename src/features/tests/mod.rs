@@ -304,6 +304,40 @@ fn features_have_one_value_for_each_row() {
 }
 
 #[test]
+fn a_row_is_known_in_which_anything_was_imputed() {
+    let numbers: [(&str, ArrayRef); 2] = [
+        (
+            "a",
+            Arc::new(Int64Array::from(vec![Some(1), None, Some(3), None])),
+        ),
+        (
+            "b",
+            Arc::new(Float64Array::from(vec![
+                Some(1.0),
+                Some(2.0),
+                Some(1e300),
+                None,
+            ])),
+        ),
+    ];
+    let batch = RecordBatch::try_from_iter(numbers).unwrap();
+    let imputed = |definitions: &[(Definition, FeatureType)]| {
+        let set = FeatureSet::compile(definitions, &batch.schema()).unwrap();
+        let evaluated = set.complete(&batch);
+        (0..4)
+            .map(|row| evaluated.is_imputed(row))
+            .collect::<Vec<_>>()
+    };
+    let integers = impute("a", "a", FeatureType::Int64, Some(0.0));
+    // The third number is too large for a float, which is as good as none.
+    let floats = impute("b", "b", FeatureType::Float32, Some(0.0));
+    let nothing = impute("c", "a", FeatureType::Int64, None);
+    assert_eq!(imputed(&[integers.clone()]), [false, true, false, true]);
+    assert_eq!(imputed(&[integers, floats]), [false, true, true, true]);
+    assert_eq!(imputed(&[nothing]), [false; 4]);
+}
+
+#[test]
 fn a_condition_is_met_or_not_or_unknown() {
     let row = row();
     let met = |sql| {

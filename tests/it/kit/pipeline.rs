@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use probity::generate::{Generator, Settings};
+use probity::keys::Keys;
 
 use super::bucket::Bucket;
 use super::{Cluster, Guarded, Message, folder, probity};
@@ -54,8 +55,14 @@ impl<'c> Pipeline<'c> {
             config,
             bucket: None,
         };
+        Keys::create(&pipeline.keys(), "test.example").unwrap();
         pipeline.configure(more);
         pipeline
+    }
+
+    /// The folder of the pipeline's keys.
+    fn keys(&self) -> PathBuf {
+        self.folder.join("keys")
     }
 
     /// Writes the configuration anew.
@@ -74,6 +81,8 @@ schema = "{root}/schemas/payment.avsc"
 package = "{root}/config/models/card-risk"
 [output]
 allow_single_replica = {single}
+[keys]
+folder = "{keys}"
 [archive]
 segment_age_max = "1s"
 {place}
@@ -89,6 +98,7 @@ request_timeout = "3s"
             name = self.name,
             bootstrap = self.kafka.bootstrap(),
             root = root().display(),
+            keys = self.keys().display(),
             single = self.kafka.size() == 1,
             place = self.place(),
         );
@@ -130,6 +140,8 @@ request_timeout = "3s"
             ])
             .arg("--archive")
             .arg(self.archive())
+            .arg("--keys")
+            .arg(self.keys())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -239,6 +251,8 @@ request_timeout = "3s"
             .args(["--scored", &format!("{}.scored", self.name)])
             .args(["--evidence", &format!("{}.evidence", self.name)])
             .args(["--dlq", &format!("{}.dlq", self.name)])
+            .arg("--trust")
+            .arg(self.keys().join("trust.toml"))
             .args(["--wait", "90"]);
         if archived {
             command.arg("--archive").arg(self.archive());

@@ -6,6 +6,7 @@ import struct
 import pyarrow as pa
 
 from .model import Message, Row
+from .signature import Scorers
 
 HEADER = "probity-evidence"
 LAYOUT = struct.Struct(">BBqqIqq32s32s")
@@ -18,9 +19,14 @@ class Invalid(Exception):
 
 
 class Partition:
-    """Reads messages in their order: the schema is written only where it changes."""
+    """Reads messages in their order: the schema is written only where it changes.
 
-    def __init__(self) -> None:
+    With `scorers` each message must be signed by one of them.
+    """
+
+    def __init__(self, number: int, scorers: Scorers | None = None) -> None:
+        self.number = number
+        self.scorers = scorers
         self.contexts: dict[bytes, bytes] = {}
 
     def decode(self, position: int, headers: list[tuple[str, bytes]], value: bytes) -> Message:
@@ -43,6 +49,8 @@ class Partition:
         if len(rows) != count:
             faults.append(f"{len(rows)} rows, the header says {count}")
         head = hashlib.sha256(header + value).digest()
+        if self.scorers is not None and not self.scorers.have_signed(self.number, head, headers):
+            faults.append("no scorer has signed it")
         return Message(position, first, next_, prev_head, head, rows, faults)
 
 

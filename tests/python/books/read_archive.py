@@ -40,7 +40,7 @@ def read_ledger(folder: Path) -> tuple[list[dict], list[int]]:
     while len(documents) < count:
         path = entry_path(folder, n)
         if path.is_file():
-            documents.append(json.loads(path.read_bytes()))
+            documents.append(json.loads(path.read_bytes().split(b"\n")[0]))
             if documents[-1]["n"] != n:
                 raise ValueError(f"{path}: says that it is entry {documents[-1]['n']}")
         else:

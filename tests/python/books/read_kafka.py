@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from . import evidence
 from .model import DeadLetter, Input, Message, Score, Source
+from .signature import Scorers
 
 TIMEOUT = 60.0
 """Says how large a value was that is too large for its dead letter, which has none."""
@@ -170,12 +171,12 @@ def is_faithful(letter: Letter, value: bytes | None) -> bool:
     return value is not None and letter.stub_bytes == len(value) and letter.digest in (None, digest(b""))
 
 
-def read_evidence(reader: Consumer, topic: str) -> dict[int, list[Message]]:
-    return {partition: decode(topic, partition, log) for partition, log in read(reader, topic)}
+def read_evidence(reader: Consumer, topic: str, scorers: Scorers | None) -> dict[int, list[Message]]:
+    return {partition: decode(topic, partition, log, scorers) for partition, log in read(reader, topic)}
 
 
-def decode(topic: str, partition: int, log: Log) -> list[Message]:
-    decoder = evidence.Partition()
+def decode(topic: str, partition: int, log: Log, scorers: Scorers | None = None) -> list[Message]:
+    decoder = evidence.Partition(partition, scorers)
     messages = []
     for record in log.records:
         try:

@@ -9,13 +9,14 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{Answer, Ask, Input, PARTITIONS};
 use crate::archive::fixture::Topic;
+use crate::archive::fixture::identity;
 use crate::archive::layout;
-use crate::archive::ledger::{Break, Entry, Segment, tests::stream};
+use crate::archive::ledger::{self, Body, Committed, Entry};
 use crate::archive::store::memory::{self, Fault};
 use crate::archive::store::{Created, StoreError};
 use crate::error::{Exit, Result};
 use crate::evidence::{Header, Reader};
-use crate::record::{Digest, NextPosition};
+use crate::record::Digest;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bug {
@@ -44,10 +45,13 @@ impl Random {
     }
 }
 
-fn segments(entries: &[Entry]) -> impl Iterator<Item = &Segment> {
-    entries.iter().filter_map(|entry| match entry {
-        Entry::Segment(segment) => Some(&**segment),
-        Entry::Break(_) | Entry::Reseal(_) => None,
+fn segments(entries: &[Entry]) -> impl Iterator<Item = Committed> {
+    entries.iter().filter_map(|entry| match &entry.body {
+        Body::Segment(segment) => Some(Committed {
+            n: entry.n,
+            segment: *segment.clone(),
+        }),
+        _ => None,
     })
 }
 
@@ -88,16 +92,13 @@ impl World {
 
     /// I3: an entry may follow another of its stream only if that one's file is there.
     fn check_new_entry(&mut self, bytes: &Bytes) {
-        let entry = Entry::parse(bytes).unwrap();
-        assert_eq!(
-            entry.n(),
-            self.entries.len() as u64,
-            "no hole in the ledger"
-        );
-        if let Entry::Segment(new) = &entry {
-            for old in segments(&self.entries).filter(|old| old.stream == new.stream) {
-                if !self.has_right_file(old) {
-                    let told = format!("entry {} follows {} whose file is not right", new.n, old.n);
+        let (entry, _) = Entry::parse(bytes).unwrap();
+        let n = entry.n;
+        assert_eq!(n, self.entries.len() as u64, "no hole in the ledger");
+        if let Body::Segment(new) = &entry.body {
+            for old in segments(&self.entries).filter(|old| old.segment.stream == new.stream) {
+                if !self.has_right_file(&old) {
+                    let told = format!("entry {n} follows {} whose file is not right", old.n);
                     self.found.push(told);
                 }
             }
@@ -109,9 +110,9 @@ impl World {
         self.entries.push(entry);
     }
 
-    fn has_right_file(&self, segment: &Segment) -> bool {
-        let resealed = self.entries.iter().filter_map(|entry| match entry {
-            Entry::Reseal(reseal) if reseal.entry == segment.n => Some(reseal.sha256),
+    fn has_right_file(&self, Committed { n, segment }: &Committed) -> bool {
+        let resealed = self.entries.iter().filter_map(|entry| match &entry.body {
+            Body::Reseal(reseal) if reseal.entry == *n => Some(reseal.sha256),
             _ => None,
         });
         let digest = self
@@ -138,6 +139,10 @@ impl World {
             Ask::Get(path) => Answer::Object(Ok(self.get(id, &path))),
             Ask::Size(path) => Answer::Size(Ok(self.size(&path))),
             Ask::Create(path, bytes) => Answer::Created(self.create_unreliably(id, path, bytes)),
+            Ask::Replace(path, bytes) => {
+                self.objects.insert(path, bytes);
+                Answer::Replaced
+            }
             Ask::Input => Answer::Input(self.input()),
             Ask::Ended(_) => unreachable!("who has ended asks nothing"),
         }
@@ -152,20 +157,16 @@ impl World {
             (Some(Bug::NoTipCheck), Some(found))
                 if was_refused && path.starts_with("ledger/entry/") =>
             {
-                let n = Entry::parse(&found).unwrap().n();
-                let mut stream = stream(99);
-                stream.topic_id = format!("nobody's {n}");
-                let nothing = Entry::Break(Break {
-                    n,
-                    stream,
-                    first: NextPosition(0),
-                    next: NextPosition(0),
-                    coverage: Vec::new(),
-                    head: Digest::ZERO,
-                    reason: "a bug".into(),
-                    operator: "nobody".into(),
-                });
-                Some(Bytes::from(nothing.to_bytes()))
+                let entry = Entry::parse(&found).unwrap().0;
+                if !matches!(entry.body, Body::Segment(_)) {
+                    return Some(found);
+                }
+                let nothing = Entry {
+                    body: Body::Heartbeat,
+                    ..entry
+                };
+                let keys = identity("a bug").keys;
+                Some(nothing.sign(keys.archiver.as_ref().unwrap()))
             }
             (_, found) => found,
         }
@@ -174,7 +175,8 @@ impl World {
     fn size(&self, path: &str) -> Option<u64> {
         let size = self.objects.get(path).map(|bytes| bytes.len() as u64);
         let believed = || {
-            let segment = segments(&self.entries).find(|segment| segment.path == path);
+            let mut all = segments(&self.entries).map(|committed| committed.segment);
+            let segment = all.find(|segment| segment.path == path);
             segment.map(|segment| segment.bytes)
         };
         match self.bug {
@@ -229,32 +231,35 @@ impl World {
             .keys()
             .filter(|path| path.starts_with(layout::SEGMENTS));
         let mut files: Vec<&String> = files.collect();
-        let mut paths: Vec<&String> = segments.iter().map(|segment| &segment.path).collect();
+        let mut paths: Vec<&String> = segments.iter().map(|each| &each.segment.path).collect();
         paths.sort();
         files.sort();
         assert_eq!(files, paths, "each file has one entry, each entry a file");
         for (partition, topic) in (0..).zip(topics) {
             let mine = segments
                 .iter()
-                .filter(|segment| segment.stream.partition == partition);
+                .filter(|each| each.segment.stream.partition == partition);
             let mine: Vec<_> = mine.collect();
             let mut at = 0;
-            for segment in &mine {
-                assert_eq!(segment.first.0, at, "entries tile");
-                assert!(self.has_right_file(segment), "the file is the entry's");
-                at = segment.next.0;
+            for each in &mine {
+                assert_eq!(each.segment.first.0, at, "entries tile");
+                assert!(self.has_right_file(each), "the file is the entry's");
+                at = each.segment.next.0;
             }
             assert_eq!(
                 at,
                 topic.records.last().unwrap().position.0 + 1,
                 "all is committed"
             );
-            let rows: Vec<_> = mine.iter().flat_map(|segment| self.rows(segment)).collect();
+            let rows: Vec<_> = mine
+                .iter()
+                .flat_map(|each| self.rows(&each.segment))
+                .collect();
             assert_eq!(rows, expected_rows(topic), "each row once, in order");
         }
     }
 
-    fn rows(&self, segment: &Segment) -> Vec<(i64, i64)> {
+    fn rows(&self, segment: &ledger::Segment) -> Vec<(i64, i64)> {
         let bytes = self.objects[&segment.path].clone();
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
         let batches = reader.build().unwrap().map(Result::unwrap);
