@@ -65,6 +65,7 @@ setup: ## Fetches what `make test` needs, and says where it lies.
 	@deploy/setup/onnxruntime.sh
 	@deploy/setup/kafka.sh
 	@deploy/setup/python.sh tests/python/requirements.lock
+	@deploy/setup/go.sh
 
 .PHONY: clean
 clean: ## Removes what was compiled, but not the cache.

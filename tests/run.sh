@@ -109,8 +109,14 @@ kafka_and_python() {
     export KAFKA_LIBS PROBITY_PYTHON
 }
 
+go_program() {
+    PROBITY_LEDGERCHECK="$(deploy/setup/go.sh)" || PROBITY_LEDGERCHECK=""
+    export PROBITY_LEDGERCHECK
+}
+
 everything() {
     kafka_and_python
+    go_program
     check
     tests "integration tests" cargo test --locked --features crash-points --test it
     if [ -n "$PROBITY_PYTHON" ]; then

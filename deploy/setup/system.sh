@@ -3,6 +3,7 @@
 #
 #   system.sh build    compiler, make, headers, Python's venv: all that `make demo` needs
 #   system.sh test     the same, and Java and Maven for the real Kafka of `make test`
+#   system.sh go       Go, with which `make test` checks the ledger
 #
 # What is missing is found by using it, installed with apt-get where this user may, and named
 # otherwise (exit 2).
@@ -24,6 +25,10 @@ has_java() {
     has java && java --version 2>/dev/null | awk 'NR == 1 { exit !($2 + 0 >= 17) }'
 }
 
+has_go() {
+    has go && go version | awk '{ split(substr($3, 3), v, "."); exit !(v[1] + 0 > 1 || v[2] + 0 >= 19) }'
+}
+
 # need PACKAGE CHECK…: notes the Debian package when the check fails.
 need() {
     local package="$1"
@@ -33,6 +38,10 @@ need() {
 
 look() {
     missing=()
+    if [ "$1" = go ]; then
+        need golang-go has_go
+        return
+    fi
     need gcc has cc
     need g++ has g++
     need make has make
@@ -60,8 +69,8 @@ install() {
 }
 
 case "${1:-}" in
-build | test) ;;
-*) fail "usage: system.sh build|test" ;;
+build | test | go) ;;
+*) fail "usage: system.sh build|test|go" ;;
 esac
 
 has cargo || fail "cargo is missing: install Rust 1.95 or newer"

@@ -194,8 +194,8 @@ mod tests {
     fn lines_of_others_are_ignored() {
         let key = signer(1);
         let extended = format!("{TEXT}a line of somebody else\nand one more\n");
-        let plain = open(&key.note(TEXT), &key);
-        assert_eq!(open(&key.note(&extended), &key), plain);
+        let plain = open(&key.note(TEXT), &key).unwrap();
+        assert_eq!(open(&key.note(&extended), &key), Ok(plain));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod metrics;
 mod poison;
 mod reference;
 mod spine;
+mod standard;
 mod weather;
 mod zombies;
 

@@ -62,6 +62,11 @@ pub fn python() -> Option<PathBuf> {
     present("PROBITY_PYTHON", "the Python environment")
 }
 
+/// The program of `tests/go`, which checks a ledger with Go's libraries.
+pub fn ledgercheck() -> Option<PathBuf> {
+    present("PROBITY_LEDGERCHECK", "Go")
+}
+
 fn present(variable: &str, what: &str) -> Option<PathBuf> {
     match std::env::var_os(variable) {
         Some(path) if !path.is_empty() => Some(path.into()),
