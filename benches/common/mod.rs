@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::Array as _;
-use probity::archive::archiver::Archiver;
+use probity::archive::archiver::{self, Archiver};
 use probity::archive::{self, Nobody, Origin, Record};
 use probity::batch::{self, Batch, Lineage};
+use probity::clock::now_micros;
 use probity::config::Config;
 use probity::evidence::{Context, Message, Range, Writer};
 use probity::generate::{Generator, Profile, Settings};
-use probity::keys::{Commitment, Keys, Trust};
+use probity::keys::Keys;
 use probity::lane::Sealer;
 use probity::laps::{Laps, Step};
 use probity::publish::records::{self, Stamp};
 use probity::record::{Digest, NextOffset, Offset, Position};
 use probity::setup::Setup;
 use probity::stages::{Decided, Stages};
-use probity::tlog::Signer;
 use probity::topics::Identity;
 
 const TIME: i64 = 1_767_225_600_000_000;
@@ -96,7 +96,8 @@ impl Line {
             input_topic_id: "input".to_owned(),
             evidence_topic_id: "evidence".to_owned(),
         };
-        let sealer = Sealer::new(Arc::new(keys())).expect("they are a scorer's");
+        let keys = keys();
+        let sealer = Sealer::new(keys.clone()).expect("there is a key for every role");
         let facts = setup.facts(&config, &identity, sealer.commitment_key());
         let model = (
             &*facts.model_name,
@@ -119,9 +120,14 @@ impl Line {
         let mut archiver = Archiver::open(
             store,
             origin,
-            "bench".to_owned(),
+            archiver::Identity {
+                writer: "bench".to_owned(),
+                keys,
+                clock: now_micros,
+            },
             settings,
             Arc::new(Nobody),
+            None,
         )
         .expect("the archive is new");
         for partition in 0..partitions {
@@ -273,14 +279,9 @@ impl Line {
     }
 }
 
-/// A scorer's keys, of this process only.
-fn keys() -> Keys {
-    Keys {
-        scorer: Some(Signer::generate("bench.example/scorer").expect("it is a name")),
-        archiver: None,
-        log: Vec::new(),
-        operator: None,
-        commitment: Some(Commitment::new([7; 32])),
-        trust: Trust::default(),
-    }
+/// New keys for every role.
+fn keys() -> Arc<Keys> {
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    Keys::create(folder.path(), "bench.example").expect("the folder is new");
+    Arc::new(Keys::load(folder.path()).expect("they were made above"))
 }

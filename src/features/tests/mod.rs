@@ -332,7 +332,10 @@ fn a_row_is_known_in_which_anything_was_imputed() {
     // The third number is too large for a float, which is as good as none.
     let floats = impute("b", "b", FeatureType::Float32, Some(0.0));
     let nothing = impute("c", "a", FeatureType::Int64, None);
-    assert_eq!(imputed(&[integers.clone()]), [false, true, false, true]);
+    assert_eq!(
+        imputed(std::slice::from_ref(&integers)),
+        [false, true, false, true]
+    );
     assert_eq!(imputed(&[integers, floats]), [false, true, true, true]);
     assert_eq!(imputed(&[nothing]), [false; 4]);
 }
