@@ -101,7 +101,10 @@ impl Policy {
         let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
         value("probity policy")?;
         let version = value("version")?;
-        let (review, decline) = (value("review")?.parse().ok()?, value("decline")?.parse().ok()?);
+        let (review, decline) = (
+            value("review")?.parse().ok()?,
+            value("decline")?.parse().ok()?,
+        );
         let policy = Policy::new(version, review, decline).ok()?;
         (policy.canonical() == text).then_some(policy)
     }

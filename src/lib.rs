@@ -32,6 +32,9 @@ pub mod lane;
 pub mod tlog;
 pub mod archive;
 
+// For who does not trust us.
+pub mod audit;
+
 // Around both.
 pub mod topics;
 pub mod setup;

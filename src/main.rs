@@ -1,5 +1,7 @@
 //! The command line: parses it, calls the library, turns the end into an exit code.
 
+mod auditors;
+
 use std::io::stdout;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +50,14 @@ enum Command {
     /// Create and check the topics, and say where scoring begins
     #[command(subcommand)]
     Topics(TopicsCommand),
+    /// Verify an archive: nothing altered, missing or added since it was signed
+    Verify(auditors::Verify),
+    /// Make the proof of one decision, or check one
+    Prove(auditors::Prove),
+    /// Decide again what was decided, from the archive alone
+    Replay(auditors::Replay),
+    /// Show the whole life of one decision
+    Show(auditors::Show),
     /// Make the keys that sign evidence and the archive
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -222,11 +232,22 @@ fn run(cli: &Cli) -> Result<()> {
             archive: arguments.archive.clone(),
         });
     }
+    match &cli.command {
+        Command::Verify(arguments) => return auditors::verify(arguments),
+        Command::Prove(arguments) => return auditors::prove(arguments),
+        Command::Replay(arguments) => return auditors::replay(arguments),
+        Command::Show(arguments) => return auditors::show(arguments),
+        _ => {}
+    }
     let config = Config::load(cli.config.as_deref(), &cli.sets, &config::environment())?;
     let filter = std::env::var(logging::FILTER_VARIABLE).ok();
     logging::init(&config.log, filter.as_deref())?;
     match &cli.command {
-        Command::Demo(_) => unreachable!("the demo has its own configuration"),
+        Command::Demo(_)
+        | Command::Verify(_)
+        | Command::Prove(_)
+        | Command::Replay(_)
+        | Command::Show(_) => unreachable!("they need no configuration"),
         Command::Check => check::run(&config, &mut stdout().lock()),
         Command::Run(arguments) => {
             let roles = Roles {

@@ -402,6 +402,10 @@ fn what_decides(setup: &Setup, config: &Config) -> Vec<(String, Bytes)> {
     let runtime = &setup.runtime_document;
     let texts = [
         (layout::policy(policy.digest()), policy.canonical()),
+        (
+            layout::model(setup.package.digest()),
+            setup.package.listing(),
+        ),
         (layout::config(config.digest()), config.show().to_owned()),
         (
             layout::schema(setup.schema.digest()),

@@ -174,6 +174,17 @@ impl Columns {
         &self.schema
     }
 
+    /// The columns in the order in which rows are hashed: those first that are the same in all rows, which
+    /// then are hashed once.
+    #[must_use]
+    pub fn hashed(&self) -> Schema {
+        let fields = self.schema.fields().iter().zip(&self.sources);
+        let (same, other): (Vec<_>, Vec<_>) =
+            fields.partition(|(_, source)| matches!(source, Source::Text(_) | Source::Partition));
+        let fields = same.into_iter().chain(other);
+        Schema::new(fields.map(|(field, _)| field.clone()).collect::<Vec<_>>())
+    }
+
     #[must_use]
     pub fn properties(&self) -> &WriterProperties {
         &self.properties

@@ -83,7 +83,7 @@ impl Open {
         let writer =
             ArrowWriter::try_new_with_options(Vec::new(), columns.schema().clone(), options)
                 .map_err(|error| format!("its columns do not fit a parquet file: {error}"))?;
-        let cells = leaf::Columns::of(columns.schema())?;
+        let cells = leaf::Columns::of(&columns.hashed())?;
         Ok(Open {
             leaves: Leaves::new(&cells, columns.schema())?,
             cells,

@@ -79,7 +79,8 @@ pub fn check(filed: &Filed, file: &Bytes, columns: &Columns, policies: &dyn Poli
             return seen;
         }
         Err(_) => {
-            seen.findings.push(unreadable(segment, "its metadata contradict themselves"));
+            seen.findings
+                .push(unreadable(segment, "its metadata contradict themselves"));
             return seen;
         }
     };
@@ -90,9 +91,19 @@ pub fn check(filed: &Filed, file: &Bytes, columns: &Columns, policies: &dyn Poli
     let has_rows = roots.row_root == segment.row_root && roots.group_roots == segment.group_roots;
     let mut fault = |name, what: &str| seen.findings.push(Finding::new(name, &segment.path, what));
     if !has_rows {
-        fault(Name::FileRows, "its rows are not those that were signed for");
-    } else if filed.files.iter().all(|known| known.sha256 != Digest::of(file)) {
-        fault(Name::FileBytes, "it has the right rows in other bytes: something wrote it again");
+        fault(
+            Name::FileRows,
+            "its rows are not those that were signed for",
+        );
+    } else if filed
+        .files
+        .iter()
+        .all(|known| known.sha256 != Digest::of(file))
+    {
+        fault(
+            Name::FileBytes,
+            "it has the right rows in other bytes: something wrote it again",
+        );
     }
     seen
 }
@@ -122,7 +133,10 @@ impl<'a> Check<'a> {
             columns,
             policies,
             tree: RowTree::default(),
-            next: segment.coverage.first().map_or(0, |covered| covered.first.0),
+            next: segment
+                .coverage
+                .first()
+                .map_or(0, |covered| covered.first.0),
             kinds: [0; 3],
             named: BTreeSet::new(),
             policy: None,
@@ -159,11 +173,17 @@ impl<'a> Check<'a> {
         }
         let wanted = [segment.scored, segment.rejected, segment.gaps];
         if self.kinds != wanted {
-            self.fault(Name::Rows, "its rows are not as many of each kind as its entry says");
+            self.fault(
+                Name::Rows,
+                "its rows are not as many of each kind as its entry says",
+            );
         }
         let end = segment.coverage.last().map_or(0, |covered| covered.next.0);
         if self.next != end {
-            self.fault(Name::Rows, format!("its rows end at offset {}, not at {end}", self.next));
+            self.fault(
+                Name::Rows,
+                format!("its rows end at offset {}, not at {end}", self.next),
+            );
         }
         Ok(())
     }
@@ -172,7 +192,10 @@ impl<'a> Check<'a> {
     fn check_rows(&mut self, rows: &RecordBatch) -> Result<(), String> {
         let offsets = column(rows, "offset", &DataType::Int64)?;
         let nexts = column(rows, "next_offset", &DataType::Int64)?;
-        let (offsets, nexts) = (offsets.as_primitive::<Int64Type>(), nexts.as_primitive::<Int64Type>());
+        let (offsets, nexts) = (
+            offsets.as_primitive::<Int64Type>(),
+            nexts.as_primitive::<Int64Type>(),
+        );
         let kinds = column(rows, "kind", &DataType::Utf8)?;
         let kinds = kinds.as_string::<i32>();
         for row in 0..rows.num_rows() {
@@ -186,7 +209,9 @@ impl<'a> Check<'a> {
             self.kinds[kind] += 1;
             if offset != self.next || next <= offset || (is_one && next != offset + 1) {
                 let expected = std::mem::replace(&mut self.next, next);
-                return Err(format!("a row begins at offset {offset}, and {expected} was expected"));
+                return Err(format!(
+                    "a row begins at offset {offset}, and {expected} was expected"
+                ));
             }
             self.next = next;
         }
@@ -265,7 +290,10 @@ impl<'a> Check<'a> {
             let decided = decisions.is_valid(row).then(|| decisions.value(row));
             if kinds.value(row) != "scored" {
                 if decided.is_some() || scores.is_valid(row) {
-                    self.fault(Name::Policy, "a row that was not scored has a score or a decision");
+                    self.fault(
+                        Name::Policy,
+                        "a row that was not scored has a score or a decision",
+                    );
                 }
                 continue;
             }
@@ -291,7 +319,11 @@ impl<'a> Check<'a> {
     }
 
     fn policy(&mut self, digest: &str) -> Option<&Policy> {
-        if self.policy.as_ref().is_none_or(|(known, _)| known != digest) {
+        if self
+            .policy
+            .as_ref()
+            .is_none_or(|(known, _)| known != digest)
+        {
             self.policy = Some((digest.to_owned(), self.policies.get(digest)));
         }
         self.policy.as_ref().and_then(|(_, policy)| policy.as_ref())

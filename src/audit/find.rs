@@ -149,7 +149,13 @@ pub fn read_rows(
 fn rows_at(folder: &Path, filed: &Filed, offset: i64) -> Result<Vec<u64>> {
     let columns = ["offset", "next_offset"];
     let mut row = 0;
-    for rows in read_rows(folder, filed, 0, filed.committed.segment.rows, Some(&columns))? {
+    for rows in read_rows(
+        folder,
+        filed,
+        0,
+        filed.committed.segment.rows,
+        Some(&columns),
+    )? {
         let long = |name| column(&rows, name, &DataType::Int64);
         let firsts = long("offset").map_err(|error| contradicts(filed, error))?;
         let nexts = long("next_offset").map_err(|error| contradicts(filed, error))?;
@@ -177,7 +183,7 @@ fn rows_of_id(folder: &Path, filed: &Filed, id: &str) -> Result<Vec<u64>> {
         return Ok(Vec::new());
     }
     let name = event_id(folder, segment.context)?;
-    let mut builder = open(folder, filed)?;
+    let builder = open(folder, filed)?;
     let leaf = builder
         .parquet_schema()
         .columns()

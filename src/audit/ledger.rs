@@ -60,7 +60,9 @@ impl Ledger {
     /// Entries below this number are signed for.
     #[must_use]
     pub fn signed(&self) -> u64 {
-        self.checkpoint.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size)
+        self.checkpoint
+            .as_ref()
+            .map_or(0, |(checkpoint, _)| checkpoint.size)
     }
 
     /// When the newest entry below the checkpoint was written.
@@ -177,7 +179,11 @@ impl Reader<'_> {
         };
         let named = place.strip_prefix("ledger/cp/");
         if named.is_some_and(|named| named != size.to_string()) {
-            self.fault(Name::CheckpointSignature, place, "it is of another size than its name says");
+            self.fault(
+                Name::CheckpointSignature,
+                place,
+                "it is of another size than its name says",
+            );
         }
         let candidate = Candidate {
             place: place.to_owned(),
@@ -244,7 +250,9 @@ impl Reader<'_> {
         if entry.archive != self.ledger.authority.archive {
             self.fault(Name::EntryOrder, path, "it is of another archive");
         }
-        let Ledger { state, authority, .. } = &self.ledger;
+        let Ledger {
+            state, authority, ..
+        } = &self.ledger;
         if let Err(error) = state.check_signature(&entry.body, &note, authority) {
             self.fault(Name::EntrySignature, path, error.0);
         }
@@ -288,7 +296,12 @@ impl Reader<'_> {
         };
         let known = self.ledger.state.holders(Role::Log, &self.ledger.authority);
         let root = self.edge.root();
-        for Candidate { place, note, is_kept } in candidates {
+        for Candidate {
+            place,
+            note,
+            is_kept,
+        } in candidates
+        {
             match Checkpoint::open(&note, &self.line, &known) {
                 Ok(checkpoint) if checkpoint.root == root => {
                     self.ledger.checkpoint = Some((checkpoint, note));
@@ -380,7 +393,11 @@ impl Reader<'_> {
         };
         let found = store::get(self.store, path)?.map(|bytes| Digest::of(&bytes));
         if entry.state != found {
-            self.fault(Name::Object, path, "it is not the fold that its entry names");
+            self.fault(
+                Name::Object,
+                path,
+                "it is not the fold that its entry names",
+            );
         }
         Ok(())
     }

@@ -68,3 +68,12 @@ pub fn trust(file: Option<&Path>, key: Option<&str>) -> Result<Trust> {
         )),
     }
 }
+
+/// What a command says when there is no such event.
+#[must_use]
+pub fn nothing_found() -> Fatal {
+    Fatal::new(
+        Exit::CheckFailed,
+        "the archive has no such event; name it by its id, or by topic:partition:offset",
+    )
+}

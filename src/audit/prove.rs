@@ -84,13 +84,18 @@ impl Proof {
         let columns = columns(&Local::read(folder), segment.columns)?;
         let group = found.row / GROUP_ROWS;
         let (first, row) = (group * GROUP_ROWS, (found.row % GROUP_ROWS) as usize);
-        let rows = find::read_rows(folder, filed, first, GROUP_ROWS.min(segment.rows - first), None)?;
+        let rows = find::read_rows(
+            folder,
+            filed,
+            first,
+            GROUP_ROWS.min(segment.rows - first),
+            None,
+        )?;
         let mut leaves = Vec::new();
         let mut cells = None;
         for rows in &rows {
-            let mut hasher = Leaves::new(&columns, rows.schema_ref()).map_err(|error| {
-                super::verify::violation(format!("{}: {error}", segment.path))
-            })?;
+            let mut hasher = Leaves::new(&columns, rows.schema_ref())
+                .map_err(|error| super::verify::violation(format!("{}: {error}", segment.path)))?;
             if let Some(index) = row.checked_sub(leaves.len())
                 && index < rows.num_rows()
             {
@@ -99,7 +104,10 @@ impl Proof {
             leaves.extend_from_slice(hasher.of(rows));
         }
         let cells = cells.ok_or_else(|| {
-            super::verify::violation(format!("{} has fewer rows than its entry says", segment.path))
+            super::verify::violation(format!(
+                "{} has fewer rows than its entry says",
+                segment.path
+            ))
         })?;
         let mut row_path = tree::inclusion(&leaves, row);
         row_path.extend(tree::inclusion(&segment.group_roots, group as usize));
@@ -107,9 +115,8 @@ impl Proof {
         let records: Option<Vec<Digest>> = records
             .map(|record| record.as_ref().map(|bytes| tree::leaf_hash(bytes)))
             .collect();
-        let records = records.ok_or_else(|| {
-            super::verify::violation("entries are missing: run `probity verify`")
-        })?;
+        let records = records
+            .ok_or_else(|| super::verify::violation("entries are missing: run `probity verify`"))?;
         let entry = ledger.records[n as usize].as_ref().expect("all are there");
         let proof = Proof {
             format: FORMAT.to_owned(),
@@ -126,7 +133,9 @@ impl Proof {
         };
         let shown = proof.check(&ledger.authority.log);
         // A key that the ledger added signs it, for who trusts only the one before.
-        let known = ledger.state.holders(crate::keys::Role::Log, &ledger.authority);
+        let known = ledger
+            .state
+            .holders(crate::keys::Role::Log, &ledger.authority);
         shown.or_else(|_| proof.check(&known)).map_err(|what| {
             super::verify::violation(format!("{} does not give a proof: {what}", segment.path))
         })?;
@@ -207,7 +216,9 @@ pub fn columns(store: &dyn Store, digest: Digest) -> Result<Columns> {
     let bytes = store::get(store, &path)?.filter(|bytes| Digest::of(bytes) == digest);
     let columns = bytes.and_then(|bytes| Columns::parse(&bytes).ok());
     columns.ok_or_else(|| {
-        super::verify::violation(format!("`{path}` is missing or altered; run `probity verify`"))
+        super::verify::violation(format!(
+            "`{path}` is missing or altered; run `probity verify`"
+        ))
     })
 }
 

@@ -49,11 +49,13 @@ pub struct Part {
 }
 
 impl Part {
-    fn holds(&self, filed: &Filed) -> bool {
+    #[must_use]
+    pub fn holds(&self, filed: &Filed) -> bool {
         let segment = &filed.committed.segment;
         let day = segment.path.strip_prefix("segments/dt=").unwrap_or("");
         let day = day.split('/').next().unwrap_or("");
-        let in_days = |(first, last): &(String, String)| first.as_str() <= day && day <= last.as_str();
+        let in_days =
+            |(first, last): &(String, String)| first.as_str() <= day && day <= last.as_str();
         let in_sample = |every: usize| {
             // Spread by what nobody can choose: the digest of the path.
             let word = Digest::of(segment.path.as_bytes()).0;
@@ -197,7 +199,9 @@ fn too_old(ledger: &Ledger, trust: &Trust, now: i64) -> Option<Finding> {
     let max = i64::try_from(trust.max_age.as_micros()).unwrap_or(i64::MAX);
     (age > max).then(|| {
         let hours = age / 3_600_000_000;
-        let what = format!("its last entry is {hours} hours old; the archiver stopped, or newer ones were cut off");
+        let what = format!(
+            "its last entry is {hours} hours old; the archiver stopped, or newer ones were cut off"
+        );
         Finding::new(Name::CheckpointOld, layout::CHECKPOINT, what)
     })
 }
@@ -207,7 +211,9 @@ fn in_flight(ledger: &Ledger) -> Vec<String> {
     match entries - signed.min(entries) {
         0 => Vec::new(),
         1 => vec![format!("entry {signed} is not signed for yet")],
-        more => vec![format!("{more} entries from {signed} on are not signed for yet")],
+        more => vec![format!(
+            "{more} entries from {signed} on are not signed for yet"
+        )],
     }
 }
 
@@ -219,7 +225,9 @@ fn foreign_files(store: &dyn Store, ledger: &Ledger) -> Result<Vec<Finding>> {
         .map(|filed| filed.committed.segment.path.as_str())
         .collect();
     let found = store::list(store, layout::SEGMENTS)?;
-    let foreign = found.into_iter().filter(|path| !committed.contains(path.as_str()));
+    let foreign = found
+        .into_iter()
+        .filter(|path| !committed.contains(path.as_str()));
     Ok(foreign
         .map(|path| Finding::new(Name::FileForeign, path, "no entry of the ledger commits it"))
         .collect())
@@ -275,10 +283,15 @@ impl Seen {
 fn check_file(store: &dyn Store, filed: &Filed, library: &Library) -> Result<Seen> {
     let segment = &filed.committed.segment;
     let mut seen = Seen::default();
-    seen.named.insert((Kept::Context, segment.context.to_string()));
+    seen.named
+        .insert((Kept::Context, segment.context.to_string()));
     let Some(bytes) = store::get(store, &segment.path)? else {
-        let what = format!("entry {} commits it, and it is not there", filed.committed.n);
-        seen.findings.push(Finding::new(Name::FileMissing, &segment.path, what));
+        let what = format!(
+            "entry {} commits it, and it is not there",
+            filed.committed.n
+        );
+        seen.findings
+            .push(Finding::new(Name::FileMissing, &segment.path, what));
         return Ok(seen);
     };
     let Some(columns) = library.columns(segment.columns)? else {
@@ -326,7 +339,9 @@ impl Library {
     }
 
     fn into_findings(self) -> Vec<Finding> {
-        self.findings.into_inner().expect("a panic ends the process")
+        self.findings
+            .into_inner()
+            .expect("a panic ends the process")
     }
 }
 
@@ -384,7 +399,10 @@ impl Report {
     fn to_text(&self, is_whole: bool) -> String {
         let mut lines = vec![
             format!("archive     {}", self.archive),
-            format!("evidence    topic {} of cluster {}", self.evidence_topic, self.cluster),
+            format!(
+                "evidence    topic {} of cluster {}",
+                self.evidence_topic, self.cluster
+            ),
         ];
         lines.push(match &self.checkpoint {
             Some(head) => format!(
@@ -409,7 +427,11 @@ impl Report {
             self.seconds
         ));
         lines.extend(self.breaks.iter().map(|text| format!("gap         {text}")));
-        lines.extend(self.in_flight.iter().map(|text| format!("in flight   {text}")));
+        lines.extend(
+            self.in_flight
+                .iter()
+                .map(|text| format!("in flight   {text}")),
+        );
         lines.push(String::new());
         lines.extend(self.findings.iter().map(|finding| format!("✘ {finding}")));
         lines.push(match self.findings.len() {

@@ -190,9 +190,14 @@ impl Package {
     /// so that an auditor can repeat it with `sha256sum golden.json model.onnx model.toml | sha256sum`.
     #[must_use]
     pub fn digest(&self) -> Digest {
+        Digest::of(self.listing().as_bytes())
+    }
+
+    /// What `sha256sum` prints for the files, in the order of their names.
+    #[must_use]
+    pub fn listing(&self) -> String {
         let line = |part: &PackageFile| format!("{}  {}\n", part.digest, part.file);
-        let lines: String = self.files().into_iter().map(line).collect();
-        Digest::of(lines.as_bytes())
+        self.files().into_iter().map(line).collect()
     }
 
     /// For messages: the name and version.

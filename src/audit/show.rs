@@ -1,0 +1,215 @@
+//! `probity show`: the whole life of one decision on one page.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::find::{self, Found};
+use super::ledger::Ledger;
+use super::prove::{Proof, Shown};
+use super::verify::show_time;
+use crate::archive::leaf::Value;
+use crate::error::Result;
+
+/// Says everything that the archive knows of a row, and how far it is proven.
+///
+/// # Errors
+/// When its file cannot be read.
+pub fn page(folder: &Path, ledger: &Ledger, found: Found) -> Result<String> {
+    let filed = &ledger.segments[found.segment];
+    let n = filed.committed.n;
+    let segment = &filed.committed.segment;
+    let proof = match n < ledger.signed() {
+        true => Some(Proof::make(folder, ledger, found)?),
+        false => None,
+    };
+    let values = match &proof {
+        Some(proof) => shown(proof, ledger)?.values,
+        None => unproven(folder, ledger, found)?,
+    };
+    let page = Page(values);
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<12} {value}");
+    };
+    line(
+        "record",
+        format!(
+            "{}:{}:{}, leader epoch {}",
+            page.text("input_topic"),
+            page.text("partition"),
+            page.text("offset"),
+            page.text("leader_epoch")
+        ),
+    );
+    line(
+        "cluster",
+        format!(
+            "{}, topic id {}",
+            page.text("cluster_id"),
+            page.text("input_topic_id")
+        ),
+    );
+    line(
+        "payload",
+        format!(
+            "{} bytes, committed to by {} ({})",
+            page.text("payload_bytes"),
+            page.text("payload_commitment"),
+            page.text("commitment_key")
+        ),
+    );
+    line("broker time", page.text("broker_time"));
+    line("ingested", page.text("ingest_time"));
+    line("scored", page.text("score_time"));
+    match page.text("kind").as_str() {
+        "scored" => {
+            line(
+                "score",
+                format!("{}, margin {}", page.text("score"), page.text("margin")),
+            );
+            line(
+                "decision",
+                format!(
+                    "{}, threshold {}",
+                    page.text("decision"),
+                    page.text("threshold")
+                ),
+            );
+        }
+        "rejected" => line(
+            "rejected",
+            format!(
+                "{} in {}",
+                page.text("reject_reason"),
+                page.text("reject_stage")
+            ),
+        ),
+        _ => line(
+            "gap",
+            format!(
+                "offsets {} to {} hold no event",
+                page.text("offset"),
+                page.text("next_offset")
+            ),
+        ),
+    }
+    line(
+        "model",
+        format!(
+            "{} {}, sha256 {}",
+            page.text("model_name"),
+            page.text("model_version"),
+            page.text("model_sha256")
+        ),
+    );
+    line("package", format!("sha256 {}", page.text("package_sha256")));
+    line(
+        "policy",
+        format!(
+            "{}, sha256 {}",
+            page.text("policy_version"),
+            page.text("policy_sha256")
+        ),
+    );
+    line(
+        "runtime",
+        format!(
+            "{} on {}, {}, sha256 {}",
+            page.text("runtime"),
+            page.text("provider"),
+            page.text("admission"),
+            page.text("runtime_sha256")
+        ),
+    );
+    line(
+        "batch",
+        format!(
+            "row {}, in chunks of {}; flags {}",
+            page.text("batch_row"),
+            page.text("chunk_rows"),
+            page.text("flags")
+        ),
+    );
+    line("config", format!("sha256 {}", page.text("config_sha256")));
+    line(
+        "evidence",
+        format!(
+            "position {} of {}",
+            page.text("evidence_position"),
+            ledger.origin.evidence_topic
+        ),
+    );
+    line(
+        "archived",
+        format!("row {} of {} in {}", found.row, segment.rows, segment.path),
+    );
+    line(
+        "entry",
+        format!("{n}, committed {}", show_time(ledger.times[n as usize])),
+    );
+    line(
+        "proven",
+        match (&proof, &ledger.checkpoint) {
+            (Some(_), Some((checkpoint, _))) => format!(
+                "by the checkpoint of {} entries, root {}",
+                checkpoint.size, checkpoint.root
+            ),
+            _ => "not yet: no checkpoint covers its entry".to_owned(),
+        },
+    );
+    page.list(&mut text, "event_", "event");
+    page.list(&mut text, "feature_", "features");
+    Ok(text)
+}
+
+fn shown(proof: &Proof, ledger: &Ledger) -> Result<Shown> {
+    let holders = ledger
+        .state
+        .holders(crate::keys::Role::Log, &ledger.authority);
+    proof
+        .check(&ledger.authority.log)
+        .or_else(|_| proof.check(&holders))
+        .map_err(super::verify::violation)
+}
+
+/// The values of a row that no checkpoint covers yet.
+fn unproven(folder: &Path, ledger: &Ledger, found: Found) -> Result<Vec<(String, Value)>> {
+    let filed = &ledger.segments[found.segment];
+    let store = crate::archive::Local::read(folder);
+    let columns = super::prove::columns(&store, filed.committed.segment.columns)?;
+    let rows = find::read_rows(folder, filed, found.row, 1, None)?;
+    let values = rows.first().and_then(|rows| {
+        let leaves = crate::archive::leaf::Leaves::new(&columns, rows.schema_ref()).ok()?;
+        columns.decode(&leaves.cells(rows, 0)).ok()
+    });
+    let values = values.ok_or_else(|| {
+        super::verify::violation(format!(
+            "{} is not what its entry says",
+            filed.committed.segment.path
+        ))
+    })?;
+    let names = columns.list().iter().map(|column| column.name.clone());
+    Ok(names.zip(values).collect())
+}
+
+struct Page(Vec<(String, Value)>);
+
+impl Page {
+    fn text(&self, name: &str) -> String {
+        let value = self.0.iter().find(|(column, _)| column == name);
+        match value {
+            Some((_, Value::Null)) | None => "none".to_owned(),
+            Some((_, Value::Time(time))) => show_time(*time),
+            Some((_, value)) => value.to_string(),
+        }
+    }
+
+    fn list(&self, text: &mut String, prefix: &str, title: &str) {
+        let _ = writeln!(text, "\n{title}");
+        for (column, value) in &self.0 {
+            if let Some(name) = column.strip_prefix(prefix) {
+                let _ = writeln!(text, "  {name:<28} {value}");
+            }
+        }
+    }
+}
