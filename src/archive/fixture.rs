@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{ArrayRef, Float32Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
 
@@ -139,6 +139,8 @@ pub struct Topic {
     /// The next input offset.
     pub offset: i64,
     pub head: Digest,
+    /// Who signs the messages.
+    pub scorer: fn() -> Signer,
     brought: Vec<Digest>,
 }
 
@@ -150,6 +152,7 @@ impl Topic {
             end: 0,
             offset: 0,
             head: Digest::ZERO,
+            scorer,
             brought: Vec::new(),
         }
     }
@@ -161,10 +164,7 @@ impl Topic {
 
     /// Appends one message of `rows` rows that were scored at `time`.
     pub fn write(&mut self, context: &Arc<Context>, rows: usize, time: i64) {
-        let first = Offset(self.offset);
         let places: Vec<Place> = (0..rows).map(|row| self.place(row)).collect();
-        let next = places.last().unwrap().next;
-        self.offset = next.0;
         let batch = lay_out(
             context.schema(),
             &places,
@@ -172,8 +172,21 @@ impl Topic {
             &events(&places, self.partition),
             &[amounts(&places)],
         );
+        self.send(context, &places, &batch, time);
+    }
+
+    /// Appends these rows, which are at `places`, as one message that was scored at `time`.
+    pub fn send(
+        &mut self,
+        context: &Arc<Context>,
+        places: &[Place],
+        rows: &RecordBatch,
+        time: i64,
+    ) {
+        let next = places.last().unwrap().next;
+        self.offset = next.0;
         let range = Range {
-            first,
+            first: places[0].offset,
             next,
             ingest_time: time - 10,
             score_time: time,
@@ -182,14 +195,14 @@ impl Topic {
         };
         self.brought.push(context.digest());
         let (messages, new_head) = Writer::new(context.clone())
-            .write(&batch, range, usize::MAX)
+            .write(rows, range, usize::MAX)
             .unwrap();
         self.head = new_head;
         for message in messages {
             let header = message.header.to_bytes();
             assert_eq!(head(&header, &message.value), new_head);
             self.records.push(Written {
-                signature: sign(&scorer(), self.partition, message.head).to_vec(),
+                signature: sign(&(self.scorer)(), self.partition, message.head).to_vec(),
                 position: Position(self.end),
                 header,
                 value: message.value,

@@ -25,6 +25,8 @@ pub mod collect;
 mod columns;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod golden;
 mod head;
 pub mod keeper;
 pub mod layout;
