@@ -200,6 +200,8 @@ impl Page {
         match value {
             Some((_, Value::Null)) | None => "none".to_owned(),
             Some((_, Value::Time(time))) => show_time(*time),
+            // Quoted only where it must be, to stay on its line.
+            Some((_, Value::Text(text))) if !text.contains(char::is_control) => text.clone(),
             Some((_, value)) => value.to_string(),
         }
     }
