@@ -1,6 +1,6 @@
 //! The commands for auditors: they need an archive and a key, no configuration and no broker.
 
-use std::io::{Write as _, stdout};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use probity::audit::prove::Proof;
 use probity::audit::{self, Output, ledger, replay, show, verify};
 use probity::clock::now_micros;
 use probity::error::{Fatal, Result};
+use probity::sink::Sink;
 
 /// Whom to trust, in every command.
 #[derive(Args)]
@@ -149,6 +150,12 @@ pub struct Show {
     trusted: Trusted,
 }
 
+fn print(text: &str) -> Result<()> {
+    let mut out = Sink::open(None)?;
+    out.write(text.as_bytes())?;
+    out.finish()
+}
+
 fn read(path: &PathBuf) -> Result<Bytes> {
     let read = std::fs::read(path);
     read.map(Bytes::from)
@@ -166,7 +173,7 @@ pub fn verify(arguments: &Verify) -> Result<()> {
         output: arguments.output.into(),
         now: now_micros(),
     };
-    verify::run(&request, &mut stdout().lock())
+    verify::run(&request, Sink::open(None)?)
 }
 
 pub fn prove(arguments: &Prove) -> Result<()> {
@@ -176,17 +183,17 @@ pub fn prove(arguments: &Prove) -> Result<()> {
         let shown = proof.check(&trust.log).map_err(|what| {
             verify::violation(format!("{} proves nothing: {what}", path.display()))
         })?;
-        println!(
-            "✔ row {} of {} is in the archive {}, under the checkpoint of {} entries\n",
+        let mut text = format!(
+            "✔ row {} of {} is in the archive {}, under the checkpoint of {} entries\n\n",
             shown.row,
             shown.segment().path,
             shown.entry.archive,
             shown.checkpoint.size
         );
         for (name, value) in &shown.values {
-            println!("{name:<32} {value}");
+            let _ = writeln!(text, "{name:<32} {value}");
         }
-        return Ok(());
+        return print(&text);
     }
     let (Some(archive), Some(event)) = (&arguments.archive, &arguments.event) else {
         unreachable!("the command line has seen to it");
@@ -200,7 +207,7 @@ pub fn prove(arguments: &Prove) -> Result<()> {
     for (number, found) in found.into_iter().enumerate() {
         let text = Proof::make(archive, &ledger, found)?.to_text();
         let Some(out) = &arguments.out else {
-            print!("{text}");
+            print(&text)?;
             continue;
         };
         let mut path = out.clone();
@@ -226,7 +233,7 @@ pub fn replay(arguments: &Replay) -> Result<()> {
         runtime: arguments.runtime.clone(),
         output: arguments.output.into(),
     };
-    replay::run(&request, &ledger, &mut stdout().lock())
+    replay::run(&request, &ledger, Sink::open(None)?)
 }
 
 pub fn show(arguments: &Show) -> Result<()> {
@@ -236,11 +243,11 @@ pub fn show(arguments: &Show) -> Result<()> {
     if found.is_empty() {
         return Err(audit::nothing_found());
     }
-    let mut out = stdout().lock();
+    let mut text = String::new();
     for (number, found) in found.into_iter().enumerate() {
         let page = show::page(&arguments.archive, &ledger, found)?;
         let gap = if number > 0 { "\n" } else { "" };
-        let _ = write!(out, "{gap}{page}");
+        let _ = write!(text, "{gap}{page}");
     }
-    Ok(())
+    print(&text)
 }

@@ -42,7 +42,7 @@ pub fn run(config: &Config, out: &mut dyn Write) -> Result<()> {
         }
         Err(fatal) => print(&ill("brokers", &fatal))?,
     }
-    match setup::archive_place(config) {
+    match setup::archive::place(config) {
         Ok(place) => print(&well(format!("archive at {place} creates once")))?,
         Err(fatal) => print(&ill("archive", &fatal))?,
     }

@@ -102,6 +102,29 @@ impl Keys {
         Ok(trust)
     }
 
+    /// Makes the next key of a role beside the one in use, and trusts both. Returns where it is.
+    ///
+    /// # Errors
+    /// When there is one already, or the folder cannot be written.
+    pub fn next(folder: &Path, role: Role) -> Result<(PathBuf, Verifier)> {
+        let path = folder.join(TRUST);
+        let mut trust = Trust::load(&path)?;
+        let Some(current) = trust.of(role).last() else {
+            return Err(Fatal::usage(format!(
+                "{} names no key of role {role}",
+                path.display()
+            )));
+        };
+        let signer = Signer::generate(current.name())
+            .map_err(|error| Fatal::usage("cannot make a key").because(error))?;
+        let next = folder.join(format!("{role}-next.key"));
+        write_new(&next, &format!("{}\n", signer.to_secret()), true)?;
+        let key = signer.verifier().clone();
+        trust.of_mut(role).push(key.clone());
+        replace(&path, &trust.to_toml())?;
+        Ok((next, key))
+    }
+
     /// Reads what is there. A key that is not there is none: who needs it says so.
     ///
     /// # Errors
@@ -370,6 +393,18 @@ fn write_new(path: &Path, text: &str, is_secret: bool) -> Result<()> {
     })
 }
 
+/// A public file: what it says more than before is in the new text whole, or not at all.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let staged = path.with_extension("toml.new");
+    let written = std::fs::write(&staged, text);
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "no archive: a file that an operator edits"
+    )]
+    let replaced = written.and_then(|()| std::fs::rename(&staged, path));
+    replaced.map_err(|error| cannot("write", path, error))
+}
+
 fn cannot(verb: &str, path: &Path, error: std::io::Error) -> Fatal {
     Fatal::usage(format!("cannot {verb} {}", PathBuf::from(path).display())).because(error)
 }
@@ -419,6 +454,27 @@ mod tests {
         std::fs::remove_file(folder.path().join(TRUST)).unwrap();
         let error = Keys::load(folder.path()).err().unwrap();
         assert!(error.message.contains("probity keys init"), "{error}");
+    }
+
+    #[test]
+    fn the_next_log_key_signs_beside_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Keys::create(folder.path(), "bank.example").unwrap();
+        let (path, key) = Keys::next(folder.path(), Role::Log).unwrap();
+        assert!(path.ends_with("log-next.key"));
+        let keys = Keys::load(folder.path()).unwrap();
+        let signers: Vec<_> = keys
+            .log
+            .iter()
+            .map(|signer| signer.verifier().clone())
+            .collect();
+        assert_eq!(signers, [first.log[0].clone(), key.clone()]);
+        assert_eq!(keys.trust.log, signers);
+        assert_eq!(keys.trust.scorer, first.scorer);
+        assert!(
+            Keys::next(folder.path(), Role::Log).is_err(),
+            "one at a time"
+        );
     }
 
     #[test]

@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use probity::archive::operator::Loss;
 use probity::config::{self, Config};
 use probity::error::{Exit, Fatal, Result};
-use probity::keys::Keys;
+use probity::keys::{Keys, Role as KeyRole};
 use probity::native::TopicIds;
 use probity::pipeline::{self, Roles, Stop, Unwatched};
 use probity::record::NextOffset;
+use probity::setup;
+use probity::tlog::Verifier;
 use probity::topics::{From, Topics};
 use probity::{check, demo, generate, logging, score};
 
@@ -61,6 +64,9 @@ enum Command {
     /// Make the keys that sign evidence and the archive
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// An operator's acts on the ledger: each is a signed entry
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
     /// Show what is in force
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -183,12 +189,52 @@ enum KeysCommand {
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
     },
+    /// Make the next key of a role, beside the one in use
+    Next {
+        /// log, archiver, scorer or operator
+        #[arg(long, value_parser = parse_role)]
+        role: KeyRole,
+    },
+}
+
+#[derive(Subcommand)]
+enum LedgerCommand {
+    /// The operator's word: evidence of a partition is missing, and archiving goes on behind it
+    Break {
+        /// Which partition of the evidence topic
+        #[arg(long, value_name = "P")]
+        partition: i32,
+        /// The position at which it goes on, or the first message after it
+        #[arg(long, value_name = "POSITION")]
+        at: i64,
+        /// Why evidence is missing
+        #[arg(long)]
+        reason: String,
+        /// Who says so
+        #[arg(long, value_name = "NAME")]
+        operator: String,
+    },
+    /// Take a role from a key: what it signed before stays good
+    Retire {
+        /// log, archiver, scorer or operator
+        #[arg(long, value_parser = parse_role)]
+        role: KeyRole,
+        /// The key, as trust.toml has it
+        #[arg(long, value_name = "KEY")]
+        key: String,
+    },
 }
 
 #[derive(Subcommand)]
 enum ConfigCommand {
     /// Print every key with its value, secrets redacted
     Show,
+}
+
+fn parse_role(text: &str) -> Result<KeyRole, String> {
+    let mut roles = KeyRole::ALL.into_iter();
+    let role = roles.find(|role| role.as_str() == text);
+    role.ok_or_else(|| "say log, archiver, scorer or operator".to_owned())
 }
 
 fn parse_start(text: &str) -> Result<From, String> {
@@ -263,6 +309,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Generate(arguments) => generate(arguments),
         Command::Topics(command) => topics(&config, command),
         Command::Keys(command) => keys(&config, command),
+        Command::Ledger(command) => ledger(&config, command),
         Command::Config(ConfigCommand::Show) => {
             print!("{config}");
             Ok(())
@@ -301,7 +348,19 @@ fn generate(arguments: &Generate) -> Result<()> {
 }
 
 fn keys(config: &Config, command: &KeysCommand) -> Result<()> {
-    let KeysCommand::Init { name, folder } = command;
+    let (name, folder) = match command {
+        KeysCommand::Init { name, folder } => (name, folder),
+        KeysCommand::Next { role } => {
+            let (path, key) = Keys::next(&config.keys.folder, *role)?;
+            println!("{} has the next key of role {role}: {key}", path.display());
+            println!(
+                "trust.toml names both. restart the archiver that has log.key: the ledger then gives the new \
+                 key its role. put the new file in the place of the old one, and retire the old key with \
+                 `probity ledger retire`"
+            );
+            return Ok(());
+        }
+    };
     let folder = folder.as_ref().unwrap_or(&config.keys.folder);
     let trust = Keys::create(folder, name)?;
     println!(
@@ -312,6 +371,29 @@ fn keys(config: &Config, command: &KeysCommand) -> Result<()> {
         "trust.toml is for whoever verifies; the log key is {}",
         trust.log[0]
     );
+    Ok(())
+}
+
+fn ledger(config: &Config, command: &LedgerCommand) -> Result<()> {
+    let act = match command {
+        LedgerCommand::Break {
+            partition,
+            at,
+            reason,
+            operator,
+        } => setup::archive::Act::Break(Loss {
+            partition: *partition,
+            position: *at,
+            reason: reason.clone(),
+            operator: operator.clone(),
+        }),
+        LedgerCommand::Retire { role, key } => {
+            let key = Verifier::parse(key)
+                .map_err(|error| Fatal::usage(format!("`--key {key}` is no key")).because(error))?;
+            setup::archive::Act::Retire(*role, key)
+        }
+    };
+    println!("{}", setup::archive::act(config, &act)?);
     Ok(())
 }
 

@@ -203,10 +203,15 @@ pub fn run(
     let (close, closed) = watch::channel(false);
     let server = runtime.spawn(admin::serve(listener, health.clone(), handle, closed));
 
-    let store = setup::open_store(config, runtime.handle().clone())?;
+    let store = setup::archive::open(config, runtime.handle().clone())?;
+    let mut chronicle = setup::archive::chronicle(config, &identity, store.clone(), keys.clone())?;
+    chronicle.record(
+        "started",
+        setup::archive::what_runs(config, setup.as_ref(), roles.archive),
+    )?;
     let mut workers = Workers::new();
     if let Some(setup) = &setup {
-        setup::keep(store.as_ref(), setup, config)?;
+        setup::archive::keep(store.as_ref(), setup, config)?;
         info!(
             group = config.group(),
             lanes,
@@ -241,10 +246,23 @@ pub fn run(
     }
     let result = workers.join(stop, config.limits.drain_timeout);
     health.drain();
+    // A store that is gone is no reason to hide why the workers ended.
+    if let Err(error) = chronicle.record("stopped", why(&result)) {
+        warn!(%error, "the stop is not recorded in the ledger");
+    }
     // The server ends when it is told, or when its channel is gone.
     let _ = close.send(true);
     let _ = runtime.block_on(server);
     result
+}
+
+/// Why the workers ended, without words that could hold more than that.
+fn why(result: &Result<()>) -> BTreeMap<String, String> {
+    let why = match result {
+        Ok(()) => "asked to".to_owned(),
+        Err(fatal) => format!("exit code {}", fatal.exit as u8),
+    };
+    BTreeMap::from([("why".to_owned(), why)])
 }
 
 fn runtime() -> Result<Runtime> {
@@ -328,11 +346,7 @@ fn start_archiver(
     let archive = &config.archive;
     let arguments = archive::Args {
         consumer: config.archiver_consumer(),
-        origin: archive::Origin {
-            cluster_id: identity.cluster_id.clone(),
-            evidence_topic: config.output.evidence.clone(),
-            evidence_topic_id: identity.evidence_topic_id.clone(),
-        },
+        origin: setup::archive::origin(config, identity),
         store,
         settings: archive::Settings {
             rows_max: archive.segment_rows_max as u64,
@@ -341,10 +355,7 @@ fn start_archiver(
             buffer_bytes: archive.buffer_bytes,
         },
         keys,
-        board: Box::new(archive::board::Topic::new(
-            config.board_client(),
-            config.output.checkpoints.clone(),
-        )),
+        board: setup::archive::board(config),
         checkpoint_interval: archive.checkpoint_interval,
         seal_on_stop: roles.seal_on_stop,
         drain_timeout: config.limits.drain_timeout,

@@ -1,18 +1,15 @@
 //! From the configuration to what lanes are made of: schema, package, library, stages.
 //!
 //! Everything that can be wrong without a broker is found here, before anything is connected; each
-//! error names the file and the key to mend.
+//! error names the file and the key to mend. [`archive`] does the same for the archive.
+
+pub mod archive;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray};
 
-use bytes::Bytes;
-use tokio::runtime::Handle;
-
-use crate::archive::store::{self, Ensured};
-use crate::archive::{Bucket, Local, Store, layout};
 use crate::config::{self, Config};
 use crate::decode::{Decoder, Format, Settings as Decoding, UnknownFields};
 use crate::error::{Exit, Fatal, Result};
@@ -52,7 +49,7 @@ pub struct Setup {
     admission: String,
     provider: String,
     /// Says on what the model runs.
-    runtime_document: String,
+    pub runtime_document: String,
 }
 
 impl Setup {
@@ -339,88 +336,6 @@ fn sample(definitions: &[(Definition, FeatureType)]) -> Vec<ArrayRef> {
         }
     };
     definitions.iter().enumerate().map(column).collect()
-}
-
-/// Opens the archive's store, and sees that it creates once.
-///
-/// # Errors
-/// When it cannot be reached, or overwrites what is there.
-pub fn open_store(config: &Config, runtime: Handle) -> Result<Arc<dyn Store>> {
-    let store: Arc<dyn Store> = match &config.archive.store {
-        config::Store::File { folder } => Arc::new(Local::open(folder)?),
-        url @ config::Store::S3 { .. } => {
-            let s3 = &config.archive.s3;
-            let mut options = vec![("region", s3.region.as_str())];
-            options.extend(
-                s3.endpoint
-                    .as_deref()
-                    .map(|endpoint| ("endpoint", endpoint)),
-            );
-            options.extend(s3.allow_http.then_some(("allow_http", "true")));
-            let largest = config.archive.segment_bytes_max;
-            let timeout = store::request_timeout(largest, config.limits.poll_interval_max);
-            Arc::new(Bucket::open(&url.to_string(), options, timeout, runtime)?)
-        }
-    };
-    store::probe(store.as_ref())?;
-    Ok(store)
-}
-
-/// Where the archive is, after a look at whether it creates once.
-///
-/// # Errors
-/// As [`open_store`].
-pub fn archive_place(config: &Config) -> Result<String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| Fatal::new(Exit::Bug, "starting a runtime").because(error))?;
-    Ok(open_store(config, runtime.handle().clone())?.place())
-}
-
-/// Keeps what makes decisions in the archive, before it makes any: the files of the model package, the
-/// policy, the configuration, the input's schema and what the model runs on, each under its SHA-256.
-///
-/// # Errors
-/// When the archive cannot be reached, or holds something else under such a name.
-pub fn keep(store: &dyn Store, setup: &Setup, config: &Config) -> Result<()> {
-    for (path, bytes) in what_decides(setup, config) {
-        if store::ensure(store, &path, &bytes)? != Ensured::Same {
-            let place = store.place();
-            return Err(Fatal::integrity(format!(
-                "`{path}` at {place} is not what its name says"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Everything that a row of evidence names by its SHA-256, and where it is kept.
-fn what_decides(setup: &Setup, config: &Config) -> Vec<(String, Bytes)> {
-    let policy = &setup.package.policy;
-    let runtime = &setup.runtime_document;
-    let texts = [
-        (layout::policy(policy.digest()), policy.canonical()),
-        (
-            layout::model(setup.package.digest()),
-            setup.package.listing(),
-        ),
-        (layout::config(config.digest()), config.show().to_owned()),
-        (
-            layout::schema(setup.schema.digest()),
-            setup.schema.text().to_owned(),
-        ),
-        (
-            layout::runtime(Digest::of(runtime.as_bytes())),
-            runtime.clone(),
-        ),
-    ];
-    let files = setup.package.files().into_iter();
-    files
-        .map(|file| (layout::model(file.digest), Bytes::from(file.bytes.clone())))
-        .chain(texts.map(|(path, text)| (path, Bytes::from(text))))
-        .collect()
 }
 
 /// Refuses a set-up in which something is not well, with everything that must be mended.

@@ -295,7 +295,8 @@ impl Collector {
     }
 }
 
-fn header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
+/// The value of a Kafka header, if the message has it.
+pub(super) fn header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
     let headers = message.headers()?;
     (0..headers.count())
         .map(|index| headers.get(index))

@@ -177,7 +177,7 @@ impl Log {
     /// there, or appear later.
     pub fn append(
         &mut self,
-        is_wanted: impl Fn(&State) -> bool,
+        mut is_wanted: impl FnMut(&State) -> bool,
         make: impl Fn(u64) -> Body,
         signer: &Signer,
     ) -> Result<Option<Entry>> {

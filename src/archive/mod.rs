@@ -21,6 +21,7 @@
 
 pub mod archiver;
 pub mod board;
+pub mod chronicle;
 pub mod collect;
 mod columns;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub mod layout;
 pub mod leaf;
 pub mod ledger;
 pub mod log;
+pub mod operator;
 pub mod roll;
 pub mod segment;
 pub mod store;

@@ -6,7 +6,6 @@
 //! tolerance are listed, never hidden.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
@@ -26,6 +25,7 @@ use crate::error::{Fatal, Result};
 use crate::infer::{Model, Provider, Runtime};
 use crate::package::{FeatureKind, Package};
 use crate::record::Digest;
+use crate::sink::Sink;
 
 /// How far a score may be from the recorded one on another runtime.
 pub const TOLERANCE: f32 = 1e-6;
@@ -70,7 +70,7 @@ const NAMED: usize = 20;
 /// # Errors
 /// When something that is needed is missing; [`Exit::Integrity`](crate::error::Exit::Integrity) when a
 /// decision or a score is not what it was.
-pub fn run(request: &Request, ledger: &Ledger, out: &mut dyn Write) -> Result<()> {
+pub fn run(request: &Request, ledger: &Ledger, mut out: Sink) -> Result<()> {
     let mut replay = Replay {
         folder: &request.folder,
         alone: request.alone,
@@ -112,8 +112,8 @@ pub fn run(request: &Request, ledger: &Ledger, out: &mut dyn Write) -> Result<()
         Output::Text => report.to_text(),
         Output::Json => serde_json::to_string_pretty(&report).expect("texts and numbers") + "\n",
     };
-    out.write_all(text.as_bytes())
-        .map_err(|error| Fatal::unreachable("cannot write the report").because(error))?;
+    out.write(text.as_bytes())?;
+    out.finish()?;
     match report.mismatches.is_empty() {
         true => Ok(()),
         false => Err(violation("not everything replays")),

@@ -4,7 +4,6 @@
 //! threads as there are processors. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,6 +23,7 @@ use crate::decide::Policy;
 use crate::error::{Exit, Fatal, Result};
 use crate::keys::Trust;
 use crate::record::Digest;
+use crate::sink::Sink;
 
 /// What is to be verified.
 pub struct Request {
@@ -107,14 +107,14 @@ pub struct Head {
 ///
 /// # Errors
 /// When the folder is no archive or cannot be read; [`Exit::Integrity`] when there are findings.
-pub fn run(request: &Request, out: &mut dyn Write) -> Result<()> {
+pub fn run(request: &Request, mut out: Sink) -> Result<()> {
     let report = verify(request)?;
     let text = match request.output {
         Output::Text => report.to_text(request.part.is_whole()),
         Output::Json => serde_json::to_string_pretty(&report).expect("texts and numbers") + "\n",
     };
-    out.write_all(text.as_bytes())
-        .map_err(|error| Fatal::unreachable("cannot write the report").because(error))?;
+    out.write(text.as_bytes())?;
+    out.finish()?;
     match report.findings.len() {
         0 => Ok(()),
         count => Err(Fatal::integrity(format!(
