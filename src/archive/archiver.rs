@@ -360,8 +360,9 @@ impl Archiver {
             topic,
             partition,
             reason,
-            "archiving of a partition has stopped; what is missing can only be accepted by an operator, \
-             with a break in the ledger; other partitions go on"
+            "archiving of a partition has stopped; other partitions go on. find out why, and restore what \
+             is missing; what is lost for good an operator accepts with `probity ledger break --partition \
+             {partition} --at POSITION`"
         );
         self.observer.stopped(partition, reason);
         self.moves.push(Move::Stop(partition));

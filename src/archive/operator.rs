@@ -59,13 +59,19 @@ pub fn accept_loss(
     let scorers = log.holders(Role::Scorer);
     let after = read_after(client, store, &origin.evidence_topic, loss, &scorers)?;
     let tip = log.state().tip(&stream);
-    if after.position < tip.next {
+    let input = &after.input;
+    let joins = after.prev == tip.head
+        && tip
+            .coverage
+            .get(input)
+            .is_none_or(|next| next.expected() == after.first);
+    if after.position < tip.next || joins {
         return Err(Fatal::usage(format!(
-            "the archive has the evidence of {stream} up to {} already: there is nothing to accept",
-            tip.next
+            "the archive has the evidence of {stream} up to {}, and what is at {} joins it: there is nothing \
+             to accept",
+            tip.next, after.position
         )));
     }
-    let input = &after.input;
     let first = tip
         .coverage
         .get(input)

@@ -13,6 +13,7 @@ mod kills;
 mod leaf;
 mod limits;
 mod metrics;
+mod operator;
 mod poison;
 mod reference;
 mod spine;

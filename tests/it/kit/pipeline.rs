@@ -61,7 +61,7 @@ impl<'c> Pipeline<'c> {
     }
 
     /// The folder of the pipeline's keys.
-    fn keys(&self) -> PathBuf {
+    pub fn keys(&self) -> PathBuf {
         self.folder.join("keys")
     }
 
