@@ -3,7 +3,8 @@
 #
 #   tests/run.sh check    what needs neither Kafka nor Python packages: format, lints, unit tests
 #   tests/run.sh all      the same, and the tests on real Kafka and those in Python
-#   tests/run.sh soak     KILLS random kills (200) of seed SEED (the time); the report is tests/SOAK.md
+#   tests/run.sh soak     KILLS random kills (200) of seed SEED (the time), and 5,000 cases of each property;
+#                         the report is tests/SOAK.md
 #
 # With CI=true nothing may be skipped. The crate is compiled with the crash points, so that the unit
 # tests and the integration tests share one build.
@@ -93,6 +94,10 @@ skips() {
     wc -l <"$PROBITY_SKIP_LOG"
 }
 
+# Property tests try the same cases each time here, so that red means that something changed. `soak` tries
+# others, and more of them; PROPTEST_RNG_SEED chooses them too.
+export PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-1}"
+
 # What is absent is an empty path: the tests that need it skip themselves, or fail with CI=true.
 check() {
     ORT_DYLIB_PATH="$(deploy/setup/onnxruntime.sh)" || ORT_DYLIB_PATH=""
@@ -134,6 +139,8 @@ soak() {
     export PROBITY_SOAK_REPORT="$LOGS/soak.json"
     local started="$SECONDS" load
     load="$(cut -d ' ' -f 1-3 /proc/loadavg)"
+    tests "property tests" env PROPTEST_RNG_SEED="$PROBITY_KILL_SEED" PROPTEST_CASES=5000 \
+        cargo test --locked --features crash-points --lib
     tests "soak" cargo test --locked --features crash-points --test it -- kills::random_kills
     [ -s "$PROBITY_SOAK_REPORT" ] || { fail "soak: no report"; return; }
     soak_report "$((SECONDS - started))" "$load" >"$LOGS/SOAK.md"

@@ -4,7 +4,7 @@
 //! threads as there are processors. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -36,6 +36,22 @@ pub struct Request {
     pub part: Part,
     pub output: Output,
     pub now: i64,
+}
+
+impl Request {
+    /// Everything, by what is there alone.
+    #[must_use]
+    pub fn all(folder: &Path, trust: Trust) -> Request {
+        Request {
+            folder: folder.to_owned(),
+            trust,
+            judges_age: false,
+            kept: Vec::new(),
+            part: Part::default(),
+            output: Output::Text,
+            now: 0,
+        }
+    }
 }
 
 /// Of which segments the files are read. The ledger is always read whole.

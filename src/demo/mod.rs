@@ -22,6 +22,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use crate::config::{Config, Environment};
 use crate::error::{Exit, Fatal, Result};
 use crate::generate::{Generator, Settings as Payments};
+use crate::keys::Trust;
 use crate::lane::{Counts, Fate, Round};
 use crate::logging;
 use crate::native::TopicIds;
@@ -166,6 +167,7 @@ pub fn run(options: &Options) -> Result<()> {
         took,
         cpu,
         archive: &archive,
+        trust: Trust::load(&keys.join("trust.toml"))?,
     })
 }
 

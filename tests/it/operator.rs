@@ -122,6 +122,7 @@ fn evidence_that_is_missing_is_accepted_by_a_signed_word_and_nothing_else() {
     let (code, said) = pipeline.command(&[&brk[..], &words[..]].concat());
     assert_eq!(code, 2, "nothing more to accept: {said}");
     let archiver = pipeline.run("a", &["--roles", "archive", "--seal-on-stop"], &[]);
+    archiver.wait_for("archiving");
     stop(archiver);
     let (code, said) = verify(&pipeline, &trusted(&pipeline, "log")[0]);
     assert_eq!(code, 0, "{said}");
