@@ -262,17 +262,17 @@ const REJECTIONS: [(Stage, Reason); 5] = [
 
 /// Bits of scores at each threshold, next to it, and at the ends.
 const SCORES: [u32; 11] = [
+    0x3f66_6666, // 0.9 in 32 bits, which is less than in 64
+    0x3f00_0000, // 0.5
+    0x3f40_0000, // 0.75
     0,
-    0x3f00_0000,     // 0.5
-    0x3f00_0000 - 1, // just below
-    0x3f40_0000,     // 0.75
-    0x3f40_0000 - 1, // just below
-    0x3f66_6666,     // 0.9 in 32 bits, which is less than in 64
-    0x3f66_6666 + 1, // and the next
-    0x3dcc_cccd,     // 0.1 in 32 bits, which is more than in 64
-    0x3dcc_cccd - 1, // and the one before
-    1,               // the least above 0
-    0x3f80_0000,     // 1
+    0x3f66_6667, // the next after 0.9
+    1,           // the least above 0
+    0x3dcc_cccd, // 0.1 in 32 bits, which is more than in 64
+    0x3dcc_cccc, // the one before
+    0x3f3f_ffff, // the one before 0.75
+    0x3eff_ffff, // the one before 0.5
+    0x3f80_0000, // 1
 ];
 
 const MARGINS: [f32; 6] = [0.0, -0.0, 3.5, -17.25, f32::MAX, f32::MIN_POSITIVE];
@@ -304,13 +304,13 @@ const BOOLS: [Option<bool>; 3] = [Some(true), None, Some(false)];
 
 const TEXTS: [Option<&str>; 8] = [
     Some("EUR"),
-    Some(""),
+    Some("USD"),
     None,
     Some("¥ 円 \u{1f4b3}"),
     Some("line\nbreak\ttab \"quote\" back\\slash"),
-    Some("\u{0}"),
+    Some(""),
     Some("e\u{301}"),
-    Some("USD"),
+    Some("\u{0}"),
 ];
 
 /// The first and the last day of the years that all tools know, and around 1970.
