@@ -15,7 +15,7 @@ use crate::archive::ledger::{Authority, Body, Break, Committed, Entry, File, Sta
 use crate::archive::log::FORMAT;
 use crate::archive::store;
 use crate::archive::{Store, layout};
-use crate::error::{Fatal, Result};
+use crate::error::Result;
 use crate::keys::{Role, Trust};
 use crate::record::Digest;
 use crate::tlog::checkpoint::Checkpoint;
@@ -24,7 +24,7 @@ use crate::tlog::tile::{Bundle, Tile, bundles_between};
 use crate::tlog::tree;
 
 /// `archive.json`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Default, Debug, Deserialize)]
 pub struct Origin {
     pub format: u32,
     pub archive_id: String,
@@ -118,19 +118,17 @@ pub fn read(store: &Arc<dyn Store>, trust: &Trust, kept: &[Bytes]) -> Result<Led
 }
 
 fn read_origin(store: &dyn Store, findings: &mut Vec<Finding>) -> Result<Origin> {
-    let bytes = store::get(store, layout::ARCHIVE)?;
-    let origin: Origin = bytes
-        .as_deref()
-        .and_then(|bytes| serde_json::from_slice(bytes).ok())
-        .ok_or_else(|| {
-            Fatal::integrity(format!(
-                "`{}` in {} does not say which archive this is: it was altered",
-                layout::ARCHIVE,
-                store.place()
-            ))
-        })?;
     let mut fault = |what: &str| {
         findings.push(Finding::new(Name::Archive, layout::ARCHIVE, what));
+    };
+    let bytes = store::get(store, layout::ARCHIVE)?;
+    let origin: Option<Origin> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let Some(origin) = origin else {
+        fault("it is missing, or does not say which archive this is");
+        return Ok(Origin {
+            archive_id: first_claim(store)?.to_string(),
+            ..Origin::default()
+        });
     };
     if origin.format != FORMAT {
         fault("its format is not 2, the one of this version");
@@ -140,6 +138,13 @@ fn read_origin(store: &dyn Store, findings: &mut Vec<Finding>) -> Result<Origin>
         fault("its id does not follow from its cluster and topic");
     }
     Ok(origin)
+}
+
+/// Of which archive the first entry says that it is: good enough to look at the rest.
+fn first_claim(store: &dyn Store) -> Result<Digest> {
+    let first = store::get(store, &layout::entry(0))?;
+    let first = first.and_then(|bytes| Some(Entry::parse(&bytes).ok()?.0.archive));
+    Ok(first.unwrap_or(Digest::ZERO))
 }
 
 struct Reader<'a> {
@@ -294,42 +299,62 @@ impl Reader<'_> {
         let Some(candidates) = self.candidates.remove(&size) else {
             return;
         };
-        let known = self.ledger.state.holders(Role::Log, &self.ledger.authority);
         let root = self.edge.root();
-        for Candidate {
-            place,
-            note,
-            is_kept,
-        } in candidates
+        let signed = self.open(candidates);
+        let is_forked = signed
+            .iter()
+            .any(|(_, checkpoint)| checkpoint.root != signed[0].1.root);
+        for (
+            Candidate {
+                place,
+                note,
+                is_kept,
+            },
+            checkpoint,
+        ) in signed
         {
-            match Checkpoint::open(&note, &self.line, &known) {
-                Ok(checkpoint) if checkpoint.root == root => {
-                    self.ledger.checkpoint = Some((checkpoint, note));
-                }
-                Ok(_) if is_kept => {
-                    let what = "the entries here are others than those that it was of";
-                    self.fault(Name::CheckpointFork, place, what);
-                }
-                Ok(_) => {
-                    let what = "its root is not that of the entries";
-                    self.fault(Name::CheckpointRoot, place, what);
-                }
-                Err(error) => self.fault(Name::CheckpointSignature, place, error.to_string()),
+            if checkpoint.root == root {
+                self.ledger.checkpoint = Some((checkpoint, note));
+            } else if is_kept || is_forked {
+                let what = "a trusted key signed it, and another one of this size or another log";
+                self.fault(Name::CheckpointFork, place, what);
+            } else {
+                self.fault(
+                    Name::CheckpointRoot,
+                    place,
+                    "its root is not that of the entries",
+                );
             }
         }
     }
 
+    /// Those that a key signed that may, here and now.
+    fn open(&mut self, candidates: Vec<Candidate>) -> Vec<(Candidate, Checkpoint)> {
+        let known = self.ledger.state.holders(Role::Log, &self.ledger.authority);
+        let mut signed = Vec::new();
+        for candidate in candidates {
+            match Checkpoint::open(&candidate.note, &self.line, &known) {
+                Ok(checkpoint) => signed.push((candidate, checkpoint)),
+                Err(error) => {
+                    self.fault(
+                        Name::CheckpointSignature,
+                        candidate.place,
+                        error.to_string(),
+                    );
+                }
+            }
+        }
+        signed
+    }
+
     /// Checkpoints of more entries than there are.
     fn rollback(&mut self, entries: u64) {
-        let known = self.ledger.state.holders(Role::Log, &self.ledger.authority);
         for (size, candidates) in std::mem::take(&mut self.candidates) {
-            for Candidate { place, note, .. } in candidates {
-                match Checkpoint::open(&note, &self.line, &known) {
-                    Ok(_) => {
-                        let what = format!("it is of {size} entries, and {entries} are there");
-                        self.fault(Name::Rollback, place, what);
-                    }
-                    Err(error) => self.fault(Name::CheckpointSignature, place, error.to_string()),
+            for (Candidate { place, is_kept, .. }, _) in self.open(candidates) {
+                let what = format!("{place} is of {size} entries, and {entries} are there");
+                match is_kept {
+                    true => self.fault(Name::Rollback, "ledger", what),
+                    false => self.fault(Name::EntryMissing, layout::entry(entries), what),
                 }
             }
         }

@@ -36,12 +36,14 @@ pub enum Output {
 /// # Errors
 /// When there is no such folder, or no archive in it.
 pub fn open(folder: &Path) -> Result<Arc<dyn Store>> {
-    let archive = folder.join(crate::archive::layout::ARCHIVE);
-    if !archive.is_file() {
+    let is_one = ["archive.json", "ledger"]
+        .iter()
+        .any(|name| folder.join(name).exists());
+    if !is_one {
         return Err(Fatal::new(
             Exit::Usage,
             format!(
-                "{} is not the folder of an archive: it has no archive.json. copy a bucket into a \
+                "{} is not the folder of an archive: it has neither archive.json nor ledger/. copy a bucket into a \
                  folder first, for instance with `aws s3 sync`",
                 folder.display()
             ),

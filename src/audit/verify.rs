@@ -17,6 +17,7 @@ use super::file::{self, Kept, Policies, Seen};
 use super::finding::{Finding, Name};
 use super::ledger::{self, Filed, Ledger};
 use crate::archive::leaf::Columns;
+use crate::archive::ledger::Break;
 use crate::archive::store;
 use crate::archive::{Store, layout};
 use crate::decide::Policy;
@@ -104,10 +105,26 @@ pub struct Report {
     pub scored: u64,
     pub rejected: u64,
     pub gaps: u64,
-    pub breaks: Vec<String>,
-    pub in_flight: Vec<String>,
+    /// What alarms nobody: what is in flight, and what an operator said is missing.
+    pub told: Vec<Told>,
     pub seconds: f64,
     pub findings: Vec<Finding>,
+}
+
+/// Something to know, with its name in `schemas/ARCHIVE.md`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Told {
+    pub name: &'static str,
+    pub what: String,
+}
+
+impl Told {
+    fn in_flight(what: impl Into<String>) -> Told {
+        Told {
+            name: "in-flight",
+            what: what.into(),
+        }
+    }
 }
 
 /// The checkpoint that the report rests on.
@@ -152,7 +169,8 @@ pub fn verify(request: &Request) -> Result<Report> {
     if request.judges_age {
         findings.extend(too_old(&ledger, &request.trust, request.now));
     }
-    let mut in_flight = in_flight(&ledger);
+    let mut told: Vec<Told> = ledger.breaks.iter().map(gap).collect();
+    told.extend(in_flight(&ledger));
     let signed = ledger.signed();
     let (known, newer): (Vec<&Filed>, Vec<&Filed>) = ledger
         .segments
@@ -161,7 +179,7 @@ pub fn verify(request: &Request) -> Result<Report> {
     for filed in newer {
         if store::size(&*store, &filed.committed.segment.path)?.is_none() {
             let path = &filed.committed.segment.path;
-            in_flight.push(format!("{path} is not there yet"));
+            told.push(Told::in_flight(format!("{path} is not there yet")));
         }
     }
     findings.extend(foreign_files(&*store, &ledger)?);
@@ -194,17 +212,7 @@ pub fn verify(request: &Request) -> Result<Report> {
         scored: sum(|filed| filed.committed.segment.scored),
         rejected: sum(|filed| filed.committed.segment.rejected),
         gaps: sum(|filed| filed.committed.segment.gaps),
-        breaks: ledger
-            .breaks
-            .iter()
-            .map(|(n, brk)| {
-                format!(
-                    "entry {n}: {}, positions {} to {}: {} ({})",
-                    brk.stream, brk.first, brk.next, brk.reason, brk.operator
-                )
-            })
-            .collect(),
-        in_flight,
+        told,
         seconds: started.elapsed().as_secs_f64(),
         findings,
     })
@@ -222,14 +230,26 @@ fn too_old(ledger: &Ledger, trust: &Trust, now: i64) -> Option<Finding> {
     })
 }
 
-fn in_flight(ledger: &Ledger) -> Vec<String> {
+fn gap((n, brk): &(u64, Break)) -> Told {
+    Told {
+        name: "gap",
+        what: format!(
+            "entry {n}: {}, positions {} to {}: {} ({})",
+            brk.stream, brk.first, brk.next, brk.reason, brk.operator
+        ),
+    }
+}
+
+fn in_flight(ledger: &Ledger) -> Option<Told> {
     let (signed, entries) = (ledger.signed(), ledger.records.len() as u64);
     match entries - signed.min(entries) {
-        0 => Vec::new(),
-        1 => vec![format!("entry {signed} is not signed for yet")],
-        more => vec![format!(
+        0 => None,
+        1 => Some(Told::in_flight(format!(
+            "entry {signed} is not signed for yet"
+        ))),
+        more => Some(Told::in_flight(format!(
             "{more} entries from {signed} on are not signed for yet"
-        )],
+        ))),
     }
 }
 
@@ -442,11 +462,10 @@ impl Report {
             self.bytes as f64 / 1e6,
             self.seconds
         ));
-        lines.extend(self.breaks.iter().map(|text| format!("gap         {text}")));
         lines.extend(
-            self.in_flight
+            self.told
                 .iter()
-                .map(|text| format!("in flight   {text}")),
+                .map(|told| format!("{:<11} {}", told.name, told.what)),
         );
         lines.push(String::new());
         lines.extend(self.findings.iter().map(|finding| format!("✘ {finding}")));

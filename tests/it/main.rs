@@ -18,6 +18,7 @@ mod poison;
 mod reference;
 mod spine;
 mod standard;
+mod tamper;
 mod weather;
 mod zombies;
 
