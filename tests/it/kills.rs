@@ -102,6 +102,7 @@ fn random_kills_of_two_processes_that_share_a_group() {
     }
     let (agree, report) = pipeline.books(true);
     assert!(agree, "seed {seed}, {kills} kills:\n{report}");
+    pipeline.assert_verified();
     for process in &mut processes {
         process.signal(Signal::Terminate);
         assert_eq!(process.wait(), 0, "{}", process.lines().join("\n"));

@@ -3,6 +3,7 @@
 //! Waits for events, never for time: each wait has a deadline, and what happened instead is in the
 //! panic. Nothing that the kit starts outlives the test process, however that ends.
 
+pub mod auditor;
 pub mod bucket;
 pub mod client;
 pub mod cluster;

@@ -85,6 +85,7 @@ allow_single_replica = {single}
 folder = "{keys}"
 [archive]
 segment_age_max = "1s"
+checkpoint_interval = "1s"
 {place}
 [admin]
 listen = "127.0.0.1:0"
@@ -103,6 +104,11 @@ request_timeout = "3s"
             place = self.place(),
         );
         fs::write(&self.config, text).unwrap();
+    }
+
+    /// Where the archive is, if it is in a bucket.
+    pub fn bucket(&self) -> Option<&'c Bucket> {
+        self.bucket
     }
 
     /// Where the archive is, for the section `[archive]`.
@@ -230,7 +236,7 @@ request_timeout = "3s"
     }
 
     /// The books: waits until all is processed (and archived, if `archived`), then judges. Panics with
-    /// the report when they do not agree.
+    /// the report when they do not agree, or what is archived is not verified.
     pub fn assert_books_agree(&self, archived: bool) {
         let (agree, report) = self.books(archived);
         assert!(
@@ -238,6 +244,9 @@ request_timeout = "3s"
             "{}: the books do not agree:\n{report}",
             self.folder.display()
         );
+        if archived {
+            self.assert_verified();
+        }
     }
 
     /// Whether the books agree, and the report.
@@ -252,7 +261,7 @@ request_timeout = "3s"
             .args(["--evidence", &format!("{}.evidence", self.name)])
             .args(["--dlq", &format!("{}.dlq", self.name)])
             .arg("--trust")
-            .arg(self.keys().join("trust.toml"))
+            .arg(self.trust())
             .args(["--wait", "90"]);
         if archived {
             command.arg("--archive").arg(self.archive());
