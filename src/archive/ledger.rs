@@ -216,11 +216,16 @@ impl State {
         note: &Note<'_>,
         authority: &Authority,
     ) -> Result<(), Invalid> {
-        let mut holders = body
+        let holders: Vec<Verifier> = body
             .signers()
             .iter()
-            .flat_map(|role| self.holders(*role, authority));
-        if holders.any(|holder| note.is_signed_by(&holder)) {
+            .flat_map(|role| self.holders(*role, authority))
+            .collect();
+        // A false signature in the name of a key that may spoils the note, as everywhere in C2SP.
+        let signers = note
+            .signers(&holders)
+            .map_err(|error| Invalid(error.to_string()))?;
+        if !signers.is_empty() {
             return Ok(());
         }
         let roles: Vec<_> = body.signers().iter().map(|role| role.as_str()).collect();

@@ -15,6 +15,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::finding::{Finding, Name};
 use super::ledger::Filed;
+use crate::archive::layout::Day;
 use crate::archive::leaf::{Columns, Leaves, RowTree};
 use crate::archive::ledger::Segment;
 use crate::decide::Policy;
@@ -61,7 +62,13 @@ pub trait Policies: Sync {
 }
 
 /// Checks the file of a segment against its entry. `columns` is the text that the entry names.
-pub fn check(filed: &Filed, file: &Bytes, columns: &Columns, policies: &dyn Policies) -> Seen {
+pub fn check(
+    filed: &Filed,
+    file: &Bytes,
+    columns: &Columns,
+    event_id: Option<&str>,
+    policies: &dyn Policies,
+) -> Seen {
     let segment = &filed.committed.segment;
     let mut seen = Seen {
         bytes: file.len() as u64,
@@ -70,6 +77,7 @@ pub fn check(filed: &Filed, file: &Bytes, columns: &Columns, policies: &dyn Poli
     // Bytes that somebody altered may hold any number: the reader believes some of them.
     let read = catch_unwind(AssertUnwindSafe(|| {
         let mut check = Check::new(segment, columns, policies);
+        check.event_id = event_id;
         check.run(file).map(|()| check)
     }));
     let check = match read {
@@ -116,6 +124,8 @@ struct Check<'a> {
     segment: &'a Segment,
     columns: &'a Columns,
     policies: &'a dyn Policies,
+    /// The column that names the event.
+    event_id: Option<&'a str>,
     tree: RowTree,
     /// The offset at which the next row must begin.
     next: i64,
@@ -132,6 +142,7 @@ impl<'a> Check<'a> {
             segment,
             columns,
             policies,
+            event_id: None,
             tree: RowTree::default(),
             next: segment
                 .coverage
@@ -254,7 +265,28 @@ impl<'a> Check<'a> {
         if !times.all(|time| range.contains(&time)) {
             return Err("a row was scored at a time that its entry does not have".into());
         }
-        Ok(())
+        let day = |time| Day::of(time).map(|day| format!("segments/dt={day}/"));
+        let in_day = |time| day(time).is_some_and(|day| self.segment.path.starts_with(&day));
+        if !in_day(self.segment.min_time) || !in_day(self.segment.max_time) {
+            return Err("it lies under another day than that of its rows".into());
+        }
+        self.check_ids(rows)
+    }
+
+    /// A range of ids that is too small would hide an event from who looks it up.
+    fn check_ids(&self, rows: &RecordBatch) -> Result<(), String> {
+        let (Some(name), Some(min), Some(max)) =
+            (self.event_id, &self.segment.min_id, &self.segment.max_id)
+        else {
+            return Ok(());
+        };
+        let ids = column(rows, name, &DataType::Utf8)?;
+        let range = min.as_str()..=max.as_str();
+        let mut ids = ids.as_string::<i32>().iter().flatten();
+        match ids.all(|id| range.contains(&id)) {
+            true => Ok(()),
+            false => Err("an event's id is not in the range that its entry says".into()),
+        }
     }
 
     fn check_names(&mut self, rows: &RecordBatch) -> Result<(), String> {

@@ -418,11 +418,7 @@ impl Reader<'_> {
         };
         let found = store::get(self.store, path)?.map(|bytes| Digest::of(&bytes));
         if entry.state != found {
-            self.fault(
-                Name::Object,
-                path,
-                "it is not the fold that its entry names",
-            );
+            self.fault(Name::EntryOrder, path, "its entry does not name it");
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use crate::archive::store;
 use crate::archive::{Store, layout};
 use crate::decide::Policy;
 use crate::error::{Exit, Fatal, Result};
+use crate::evidence::Context;
 use crate::keys::Trust;
 use crate::record::Digest;
 use crate::sink::Sink;
@@ -115,6 +116,7 @@ pub struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub struct Told {
     pub name: &'static str,
+    pub object: &'static str,
     pub what: String,
 }
 
@@ -122,6 +124,7 @@ impl Told {
     fn in_flight(what: impl Into<String>) -> Told {
         Told {
             name: "in-flight",
+            object: "ledger",
             what: what.into(),
         }
     }
@@ -233,6 +236,7 @@ fn too_old(ledger: &Ledger, trust: &Trust, now: i64) -> Option<Finding> {
 fn gap((n, brk): &(u64, Break)) -> Told {
     Told {
         name: "gap",
+        object: "ledger",
         what: format!(
             "entry {n}: {}, positions {} to {}: {} ({})",
             brk.stream, brk.first, brk.next, brk.reason, brk.operator
@@ -333,7 +337,9 @@ fn check_file(store: &dyn Store, filed: &Filed, library: &Library) -> Result<See
     let Some(columns) = library.columns(segment.columns)? else {
         return Ok(seen);
     };
-    seen.add(file::check(filed, &bytes, &columns, library));
+    let event_id = library.event_id(segment.context)?;
+    let event_id = event_id.as_deref();
+    seen.add(file::check(filed, &bytes, &columns, event_id, library));
     Ok(seen)
 }
 
@@ -342,6 +348,7 @@ struct Library {
     store: Arc<dyn Store>,
     columns: Mutex<BTreeMap<Digest, Option<Arc<Columns>>>>,
     policies: Mutex<BTreeMap<String, Option<Policy>>>,
+    event_ids: Mutex<BTreeMap<Digest, Option<String>>>,
     findings: Mutex<Vec<Finding>>,
 }
 
@@ -351,6 +358,7 @@ impl Library {
             store,
             columns: Mutex::default(),
             policies: Mutex::default(),
+            event_ids: Mutex::default(),
             findings: Mutex::default(),
         }
     }
@@ -372,6 +380,20 @@ impl Library {
         let columns = columns.map(Arc::new);
         known.insert(digest, columns.clone());
         Ok(columns)
+    }
+
+    /// The column that names the event. That a context is missing is told once, as an object.
+    fn event_id(&self, context: Digest) -> Result<Option<String>> {
+        let mut known = self.event_ids.lock().expect("a panic ends the process");
+        if let Some(name) = known.get(&context) {
+            return Ok(name.clone());
+        }
+        let bytes = store::get(&*self.store, &layout::context(context))?;
+        let bytes = bytes.filter(|bytes| Digest::of(bytes) == context);
+        let parsed = bytes.and_then(|bytes| Context::parse(&bytes).ok());
+        let name = parsed.map(|context| context.facts().event_id.clone());
+        known.insert(context, name.clone());
+        Ok(name)
     }
 
     fn into_findings(self) -> Vec<Finding> {

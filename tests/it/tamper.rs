@@ -24,6 +24,7 @@ struct Expected {
 #[derive(Deserialize)]
 struct Report {
     findings: Vec<Named>,
+    #[serde(default)]
     told: Vec<Named>,
 }
 
