@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::Array as _;
+use bytes::Bytes;
 use probity::archive::archiver::{self, Archiver};
+use probity::archive::keeper::Board;
 use probity::archive::{self, Nobody, Origin, Record};
 use probity::batch::{self, Batch, Lineage};
 use probity::clock::now_micros;
@@ -21,6 +23,7 @@ use probity::record::{Digest, NextOffset, Offset, Position};
 use probity::setup::Setup;
 use probity::stages::{Decided, Stages};
 use probity::topics::Identity;
+use rdkafka::message::{Headers as _, OwnedHeaders};
 
 const TIME: i64 = 1_767_225_600_000_000;
 const VALUE_BYTES_MAX: usize = 2 << 20;
@@ -77,7 +80,10 @@ pub struct Line {
     heads: Vec<Digest>,
     offsets: Vec<i64>,
     positions: Vec<i64>,
-    _folder: tempfile::TempDir,
+    #[allow(dead_code, reason = "not every bench looks at the archive")]
+    keys: Arc<Keys>,
+    #[allow(dead_code, reason = "the others only keep it until the end")]
+    folder: tempfile::TempDir,
 }
 
 impl Line {
@@ -97,6 +103,7 @@ impl Line {
             evidence_topic_id: "evidence".to_owned(),
         };
         let keys = keys();
+        let kept = keys.clone();
         let sealer = Sealer::new(keys.clone()).expect("there is a key for every role");
         let facts = setup.facts(&config, &identity, sealer.commitment_key());
         let model = (
@@ -127,7 +134,7 @@ impl Line {
             },
             settings,
             Arc::new(Nobody),
-            None,
+            Some((Box::new(NoBoard), Duration::from_secs(60))),
         )
         .expect("the archive is new");
         for partition in 0..partitions {
@@ -144,8 +151,22 @@ impl Line {
             heads: vec![Digest::ZERO; partitions],
             offsets: vec![0; partitions],
             positions: vec![0; partitions],
-            _folder: folder,
+            keys: kept,
+            folder,
         }
+    }
+
+    /// Where the archive is.
+    #[must_use]
+    #[allow(dead_code, reason = "not every bench looks at the archive")]
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    #[must_use]
+    #[allow(dead_code, reason = "not every bench looks at the archive")]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// One round of `rows` events, spread evenly over the partitions.
@@ -165,9 +186,9 @@ impl Line {
         let values: Vec<_> = events.batch(turn, rows).collect();
         let messages = self.evidence(&batch, &values);
         let written = Instant::now();
-        for (partition, message) in &messages {
+        for (partition, message, headers) in &messages {
             times.evidence_bytes += message.value.len();
-            self.archive(*partition, message);
+            self.archive(*partition, message, headers);
         }
         times.scores += scored - start;
         times.evidence += written - scored;
@@ -178,6 +199,7 @@ impl Line {
     pub fn seal(&mut self, times: &mut Times) {
         let start = Instant::now();
         self.archiver.seal_all().expect("the folder takes it");
+        self.archiver.sign_head().expect("the folder takes it");
         times.archive += start.elapsed();
     }
 
@@ -228,7 +250,7 @@ impl Line {
         &mut self,
         batch: &Batch<Decided>,
         values: &[Option<&[u8]>],
-    ) -> Vec<(i32, Message)> {
+    ) -> Vec<(i32, Message, OwnedHeaders)> {
         let lineage = batch.lineage();
         let schema = self.writer.context().schema().clone();
         let seals = self
@@ -259,23 +281,37 @@ impl Line {
             self.heads[place] = head;
             self.offsets[place] = next;
             for message in written {
-                std::hint::black_box(self.sealer.headers(part.partition, &message));
-                messages.push((part.partition, message));
+                let headers = self.sealer.headers(part.partition, &message);
+                messages.push((part.partition, message, headers));
             }
         }
         messages
     }
 
-    fn archive(&mut self, partition: i32, message: &Message) {
+    fn archive(&mut self, partition: i32, message: &Message, headers: &OwnedHeaders) {
         let position = &mut self.positions[partition as usize];
         let header = message.header.to_bytes();
         let record = Record {
             position: Position(*position),
             header: Some(&header),
+            signature: headers.get(1).value,
             value: &message.value,
         };
         *position += 1;
         self.archiver.message(partition, record).expect("it joins");
+    }
+}
+
+/// Nobody else keeps checkpoints.
+struct NoBoard;
+
+impl Board for NoBoard {
+    fn newest(&mut self) -> Result<Vec<Bytes>, String> {
+        Ok(Vec::new())
+    }
+
+    fn post(&mut self, _checkpoint: &str) -> Result<(), String> {
+        Ok(())
     }
 }
 
