@@ -209,6 +209,25 @@ def check(
     )
     decided = compare.decisions(archive.score, *thresholds(fitted.package))
     checks(bool((decided == archive.decision).all()), "decisions are what the thresholds say of the scores")
+    verified = audit(pipeline, "verify")
+    checks(
+        verified["findings"] == [] and verified["rows"] == len(ids),
+        f"probity verify: {verified['rows']:,} rows, {len(verified['findings'])} findings",
+    )
+    for alone, name in (([], "in batches"), (["--alone"], "each row alone")):
+        replayed = audit(pipeline, "replay", *alone)
+        checks(
+            replayed["policy_same"] == replayed["bits_same"] == replayed["exact"] == len(ids),
+            f"probity replay, {name}: {replayed['policy_same']:,} decisions and {replayed['bits_same']:,} scores are"
+            " the same to the bit",
+        )
+
+
+def audit(pipeline: Pipeline, command: str, *more: str) -> dict:
+    """What a command for auditors reports of the archive."""
+    trust = ["--trust", str(pipeline.keys / "trust.toml"), "--output", "json"]
+    line = [str(pipeline.probity), command, str(pipeline.archive), *trust, *more]
+    return json.loads(subprocess.run(line, capture_output=True, text=True).stdout)
 
 
 def accounts(pipeline: Pipeline) -> dict:
