@@ -1,7 +1,7 @@
 use super::*;
 use crate::archive::Nobody;
 use crate::archive::fixture::{DAY, NOON, Topic, context, identity, origin};
-use crate::archive::ledger::Segment;
+use crate::archive::ledger::{Body, Entry, Reseal, Segment};
 use crate::archive::store::memory::Memory;
 use crate::error::Exit;
 use std::time::Duration;
