@@ -22,6 +22,14 @@ pub use entry::{
 };
 use entry::{NextOffsetNumber, NextPositionNumber, from_document, hex};
 
+/// Names an archive. It follows from what is archived, so that archivers that start together make the same
+/// one.
+#[must_use]
+pub fn archive_id(cluster_id: &str, evidence_topic_id: &str) -> Digest {
+    // Neither id can hold a line break.
+    Digest::of(format!("{cluster_id}\n{evidence_topic_id}").as_bytes())
+}
+
 /// Which archive a ledger is of, and the keys that all others follow from.
 #[derive(Clone, Debug)]
 pub struct Authority {
@@ -240,12 +248,35 @@ impl State {
     /// # Errors
     /// When it does not follow; the state is as before then.
     pub fn fold(&mut self, entry: Entry, bytes: &[u8]) -> Result<(), Invalid> {
-        let Entry { n, state, body, .. } = entry;
+        let Entry {
+            n,
+            archive,
+            state,
+            body,
+            ..
+        } = entry;
         if n != self.entries {
             return invalid("its number is not the next one");
         }
         if state != self.commitment() {
             return invalid("it does not name the fold of the entries before it");
+        }
+        let (stream, coverage) = match &body {
+            Body::Segment(segment) => (Some(&segment.stream), &segment.coverage[..]),
+            Body::Break(brk) => (Some(&brk.stream), &brk.coverage[..]),
+            Body::Reseal(_) | Body::Key(_) | Body::Event(_) | Body::Heartbeat => (None, &[][..]),
+        };
+        if let Some(stream) = stream {
+            if archive_id(&stream.cluster_id, &stream.topic_id) != archive {
+                return invalid("its stream is of another evidence topic than the archive's");
+            }
+            // So no input partition is in two streams, and no event in two rows.
+            if coverage
+                .iter()
+                .any(|covered| covered.partition != stream.partition)
+            {
+                return invalid("it covers a partition with another number than its stream");
+            }
         }
         match body {
             Body::Segment(segment) => self.fold_segment(n, *segment)?,

@@ -37,12 +37,10 @@ struct OriginDocument<'a> {
 }
 
 impl Origin {
-    /// Names the archive. It follows from what is archived, so that archivers that start together make
-    /// the same one.
+    /// Names the archive.
     #[must_use]
     pub fn archive_id(&self) -> Digest {
-        // Neither id can hold a line break.
-        Digest::of(format!("{}\n{}", self.cluster_id, self.evidence_topic_id).as_bytes())
+        ledger::archive_id(&self.cluster_id, &self.evidence_topic_id)
     }
 
     fn to_bytes(&self) -> Bytes {

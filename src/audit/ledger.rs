@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::finding::{Finding, Name};
 use crate::archive::keeper;
-use crate::archive::ledger::{Authority, Body, Break, Committed, Entry, File, State};
+use crate::archive::ledger::{Authority, Body, Break, Committed, Entry, File, State, archive_id};
 use crate::archive::log::FORMAT;
 use crate::archive::store;
 use crate::archive::{Store, layout};
@@ -133,8 +133,8 @@ fn read_origin(store: &dyn Store, findings: &mut Vec<Finding>) -> Result<Origin>
     if origin.format != FORMAT {
         fault("its format is not 2, the one of this version");
     }
-    let id = format!("{}\n{}", origin.cluster_id, origin.evidence_topic_id);
-    if origin.archive_id != Digest::of(id.as_bytes()).to_string() {
+    let id = archive_id(&origin.cluster_id, &origin.evidence_topic_id);
+    if origin.archive_id != id.to_string() {
         fault("its id does not follow from its cluster and topic");
     }
     Ok(origin)

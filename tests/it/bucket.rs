@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Barrier};
 
 use bytes::Bytes;
-use probity::archive::ledger::{Act, Authority, Body, Break, KeyChange, StreamId};
+use probity::archive::ledger::{Act, Authority, Body, Break, KeyChange, StreamId, archive_id};
 use probity::archive::log::Log;
 use probity::archive::store::{self, Created, Ensured, StoreError};
 use probity::archive::{Bucket as Archive, Store};
@@ -230,7 +230,7 @@ fn key() -> Signer {
 
 fn open_log(store: Arc<dyn Store>) -> Log {
     let authority = Authority {
-        archive: Digest::ZERO,
+        archive: archive_id("c", "i"),
         log: vec![key().verifier().clone()],
     };
     Log::open(store, authority, || 0).unwrap()

@@ -11,7 +11,7 @@ pub fn signer() -> Signer {
 
 pub fn authority() -> Authority {
     Authority {
-        archive: Digest::of(b"archive"),
+        archive: archive_id("cluster", "evidence-id"),
         log: vec![signer().verifier().clone()],
     }
 }
@@ -318,7 +318,7 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
     let tip = state.tip(&stream(0));
     let good = segment(2, 0, &tip, 5);
     assert!(fold(&mut state.clone(), body(good.clone())).is_ok());
-    let changes: [(&str, Change); 15] = [
+    let changes: [(&str, Change); 17] = [
         ("root of the rows", |s| s.row_root = Digest::ZERO),
         ("roots of groups", |s| s.group_roots.push(s.row_root)),
         ("before the tip", |s| s.first.0 -= 1),
@@ -339,7 +339,11 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
         ("path of another entry", |s| {
             s.path = s.path.replace("-2.", "-1.")
         }),
-        ("another stream", |s| s.stream.topic_id.push('x')),
+        ("another stream", |s| s.stream.partition = 1),
+        ("another evidence topic", |s| s.stream.topic_id.push('x')),
+        ("another partition of the input", |s| {
+            s.coverage[0].partition = 1
+        }),
     ];
     for (what, change) in changes {
         let mut bad = good.clone();
