@@ -7,6 +7,7 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 
 use probity::audit::find::{Event, find};
+use probity::audit::ledger::Ledger;
 use probity::audit::prove::Proof;
 use probity::audit::{self, Output, ledger, replay, show, verify};
 use probity::clock::now_micros;
@@ -233,7 +234,8 @@ pub fn replay(arguments: &Replay) -> Result<()> {
         runtime: arguments.runtime.clone(),
         output: arguments.output.into(),
     };
-    replay::run(&request, &ledger, Sink::open(None)?)
+    replay::run(&request, &ledger, Sink::open(None)?)?;
+    sound(&ledger)
 }
 
 pub fn show(arguments: &Show) -> Result<()> {
@@ -249,5 +251,16 @@ pub fn show(arguments: &Show) -> Result<()> {
         let gap = if number > 0 { "\n" } else { "" };
         let _ = write!(text, "{gap}{page}");
     }
-    print(&text)
+    print(&text)?;
+    sound(&ledger)
+}
+
+/// What was read rests on a ledger in which nothing is wrong.
+fn sound(ledger: &Ledger) -> Result<()> {
+    match ledger.findings.first() {
+        None => Ok(()),
+        Some(first) => Err(verify::violation(format!(
+            "the ledger is not what was signed: {first}; run `probity verify`"
+        ))),
+    }
 }

@@ -87,17 +87,26 @@ impl Keeper {
         let origin = origin(authority.log[0].name(), authority.archive);
         let hint = store::get(&*store, layout::CHECKPOINT)?;
         let known = log.holders(Role::Log);
-        let mut checkpoints: Vec<Checkpoint> = boards
-            .iter()
-            .chain(&hint)
-            .filter_map(|note| match Checkpoint::open(note, &origin, &known) {
-                Ok(checkpoint) => Some(checkpoint),
-                Err(error) => {
-                    tracing::warn!(%error, "a checkpoint is passed over");
-                    None
-                }
-            })
-            .collect();
+        let open = |note: &Bytes| match Checkpoint::open(note, &origin, &known) {
+            Ok(checkpoint) => Some(checkpoint),
+            Err(error) => {
+                tracing::warn!(%error, "a checkpoint is passed over");
+                None
+            }
+        };
+        let mut checkpoints: Vec<Checkpoint> = boards.iter().filter_map(open).collect();
+        let posted = checkpoints.iter().map(|posted| posted.size).max();
+        let mut unposted = None;
+        if let Some(note) = hint
+            && let Some(checkpoint) = open(&note)
+        {
+            // Who signed it may have died before it was posted.
+            if posted < Some(checkpoint.size) {
+                let note = String::from_utf8(note.to_vec());
+                unposted = Some(note.expect("a note that was parsed is text"));
+            }
+            checkpoints.push(checkpoint);
+        }
         checkpoints.sort_by_key(|checkpoint| checkpoint.size);
         let mut keeper = Keeper {
             store,
@@ -108,7 +117,7 @@ impl Keeper {
             state: State::default(),
             unsigned: Vec::new(),
             own: BTreeSet::new(),
-            unposted: None,
+            unposted,
         };
         if let Some(newest) = checkpoints.pop() {
             keeper.resume(&newest, &checkpoints)?;
@@ -137,7 +146,7 @@ impl Keeper {
         let store = self.store.clone();
         let read = |path: &str| store::get(&*store, &layout::log_file(path));
         let mut tiles = TileReader::new(newest.size, newest.root, read);
-        let (edge, has_tiles) = match tiles.edge() {
+        let (edge, mut has_tiles) = match tiles.edge() {
             Ok(edge) => (edge, true),
             Err(TileError::Read(fatal)) => return Err(fatal),
             // Tiles are derived: without them, the entries say what they are.
@@ -156,8 +165,15 @@ impl Keeper {
             let Some(bytes) = store::get(&*self.store, &layout::entry(n))? else {
                 return Err(self.other_ledger(newest));
             };
-            if has_tiles && tiles.inclusion(n, tree::leaf_hash(&bytes)).is_err() {
-                return Err(self.other_ledger(newest));
+            if has_tiles {
+                match tiles.inclusion(n, tree::leaf_hash(&bytes)) {
+                    Ok(_) => {}
+                    Err(TileError::Read(fatal)) => return Err(fatal),
+                    Err(_) => {
+                        self.edge_of_entries(newest)?;
+                        has_tiles = false;
+                    }
+                }
             }
             if n == self.state.entries() {
                 self.accept(&bytes)?;
@@ -250,31 +266,55 @@ impl Keeper {
 
     /// How many of the unsigned entries may be signed for: all before the first whose file is not there.
     fn count_signable(&mut self) -> Result<usize> {
-        for (at, entry) in self.unsigned.iter_mut().enumerate() {
-            let Some(Awaited { path, files }) = &entry.awaited else {
-                continue;
-            };
-            let is_own = files.iter().any(|file| self.own.contains(&file.sha256));
-            if !is_own {
-                let Some(found) = store::get(&*self.store, path)? else {
-                    return Ok(at);
-                };
-                let found = Digest::of(&found);
-                if files.iter().all(|file| file.sha256 != found) {
-                    return Err(Fatal::integrity(format!(
-                        "`{path}` in the archive at {} is not the file that ledger entry {} commits, and \
-                         is not signed for; run `probity verify`",
-                        self.store.place(),
-                        self.edge.size() + at as u64
-                    )));
-                }
+        let count = self.unsigned.len();
+        for at in 0..count {
+            if !self.is_signable(at)? {
+                return Ok(at);
             }
-            files.iter().for_each(|file| {
-                self.own.remove(&file.sha256);
-            });
-            entry.awaited = None;
         }
-        Ok(self.unsigned.len())
+        Ok(count)
+    }
+
+    /// Whether the file of an unsigned entry is there, if it has one.
+    fn is_signable(&mut self, at: usize) -> Result<bool> {
+        let Some(Awaited { path, files }) = &self.unsigned[at].awaited else {
+            return Ok(true);
+        };
+        if !files.iter().any(|file| self.own.contains(&file.sha256)) {
+            let path = path.clone();
+            let Some(found) = store::get(&*self.store, &path)? else {
+                return Ok(false);
+            };
+            let found = Digest::of(&found);
+            if !self.awaits(at, found) {
+                // A reseal comes before its file, and may have come since we looked.
+                self.catch_up()?;
+            }
+            if !self.awaits(at, found) {
+                return Err(Fatal::integrity(format!(
+                    "`{path}` in the archive at {} is not the file that ledger entry {} commits, and is \
+                     not signed for; run `probity verify`",
+                    self.store.place(),
+                    self.edge.size() + at as u64
+                )));
+            }
+        }
+        for file in self.unsigned[at]
+            .awaited
+            .take()
+            .into_iter()
+            .flat_map(|awaited| awaited.files)
+        {
+            self.own.remove(&file.sha256);
+        }
+        Ok(true)
+    }
+
+    fn awaits(&self, at: usize, found: Digest) -> bool {
+        let awaited = self.unsigned[at].awaited.iter();
+        awaited
+            .flat_map(|awaited| &awaited.files)
+            .any(|file| file.sha256 == found)
     }
 
     /// Signs the longest part of the ledger that may be signed, if it has grown. Returns its size.

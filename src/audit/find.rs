@@ -59,13 +59,16 @@ pub struct Found {
     pub row: u64,
 }
 
-/// The rows of an event, in the order of the ledger.
+/// The rows of an event, in the order of the ledger. What is in flight and lacks its file is passed over.
 ///
 /// # Errors
 /// When a file that may have it cannot be read.
 pub fn find(folder: &Path, ledger: &Ledger, event: &Event) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for (index, filed) in ledger.segments.iter().enumerate() {
+        if ledger.awaits_file(folder, filed) {
+            continue;
+        }
         let rows = match event {
             Event::Id(id) => rows_of_id(folder, filed, id)?,
             Event::Place {
@@ -176,10 +179,6 @@ fn rows_of_id(folder: &Path, filed: &Filed, id: &str) -> Result<Vec<u64>> {
     if let (Some(min), Some(max)) = (&segment.min_id, &segment.max_id)
         && (id < min.as_str() || id > max.as_str())
     {
-        return Ok(Vec::new());
-    }
-    if !folder.join(&segment.path).exists() {
-        // In flight, or a finding of `verify`.
         return Ok(Vec::new());
     }
     let name = event_id(folder, segment.context)?;

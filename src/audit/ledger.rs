@@ -4,6 +4,7 @@
 //! the entry is sound.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -63,6 +64,13 @@ impl Ledger {
         self.checkpoint
             .as_ref()
             .map_or(0, |(checkpoint, _)| checkpoint.size)
+    }
+
+    /// Whether the file of a segment that is not signed for yet may still appear.
+    #[must_use]
+    pub fn awaits_file(&self, folder: &Path, filed: &Filed) -> bool {
+        let Committed { n, segment } = &filed.committed;
+        *n >= self.signed() && !folder.join(&segment.path).exists()
     }
 
     /// When the newest entry below the checkpoint was written.

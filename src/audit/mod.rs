@@ -76,6 +76,7 @@ pub fn trust(file: Option<&Path>, key: Option<&str>) -> Result<Trust> {
 pub fn nothing_found() -> Fatal {
     Fatal::new(
         Exit::CheckFailed,
-        "the archive has no such event; name it by its id, or by topic:partition:offset",
+        "the archive has no such event; name it by its id, or by topic:partition:offset. one that has only \
+         just come may lack its file: try again",
     )
 }

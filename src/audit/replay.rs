@@ -76,6 +76,7 @@ pub fn run(request: &Request, ledger: &Ledger, mut out: Sink) -> Result<()> {
         alone: request.alone,
         runtime: Runtime::load(request.runtime.as_deref())?,
         packages: BTreeMap::new(),
+        runtimes: BTreeMap::new(),
         policies: BTreeMap::new(),
         report: Report::default(),
     };
@@ -94,11 +95,9 @@ pub fn run(request: &Request, ledger: &Ledger, mut out: Sink) -> Result<()> {
             }
         }
         None => {
-            for filed in ledger
-                .segments
-                .iter()
-                .filter(|filed| request.part.holds(filed))
-            {
+            let is_there = |filed: &&Filed| !ledger.awaits_file(&request.folder, filed);
+            let chosen = ledger.segments.iter().filter(is_there);
+            for filed in chosen.filter(|filed| request.part.holds(filed)) {
                 let rows = filed.committed.segment.rows;
                 replay.rows(
                     filed,
@@ -125,6 +124,8 @@ struct Replay<'a> {
     alone: bool,
     runtime: &'static Runtime,
     packages: BTreeMap<String, Loaded>,
+    /// Whether this runtime is the recorded one, by package and recorded runtime.
+    runtimes: BTreeMap<(String, String), bool>,
     policies: BTreeMap<String, Policy>,
     report: Report,
 }
@@ -133,7 +134,6 @@ struct Replay<'a> {
 struct Loaded {
     model: Model,
     package: Package,
-    is_same_runtime: bool,
     /// The files lie here as long as the model runs.
     _folder: Folder,
 }
@@ -187,9 +187,10 @@ impl Replay<'_> {
         }
         let (name, recorded) = (text("package_sha256")?, text("runtime_sha256")?);
         let is_exact = text("admission")? == "deterministic";
-        self.load(&name, &recorded)?;
+        self.load(&name)?;
+        let is_same_runtime = self.is_same_runtime(&name, &recorded)?;
+        let is_exact = is_exact && is_same_runtime;
         let again = self.score(&name, &rows).map_err(|e| fault(&e))?;
-        let is_exact = is_exact && self.packages[&name].is_same_runtime;
         for (row, (was, is)) in scores.iter().zip(again).enumerate() {
             self.compare(&place.of(row), &policy, is_exact, *was, is);
         }
@@ -246,7 +247,7 @@ impl Replay<'_> {
     }
 
     /// Makes the package ready, once.
-    fn load(&mut self, name: &str, recorded: &str) -> Result<()> {
+    fn load(&mut self, name: &str) -> Result<()> {
         if self.packages.contains_key(name) {
             return Ok(());
         }
@@ -271,21 +272,31 @@ impl Replay<'_> {
         }
         let package = Package::load(&folder)?;
         let model = Model::open(&package, self.runtime, &[Provider::Cpu])?;
+        let loaded = Loaded {
+            model,
+            package,
+            _folder: guard,
+        };
+        self.packages.insert(name.to_owned(), loaded);
+        Ok(())
+    }
+
+    /// Whether what runs a package here is what ran it then, and says so once.
+    fn is_same_runtime(&mut self, name: &str, recorded: &str) -> Result<bool> {
+        let key = (name.to_owned(), recorded.to_owned());
+        if let Some(known) = self.runtimes.get(&key) {
+            return Ok(*known);
+        }
         let recorded = self.object(recorded, layout::runtime)?;
+        let Loaded { model, package, .. } = &self.packages[name];
         let ours = self.runtime.document(model.provider())?;
         let difference = difference(&recorded, ours.as_bytes());
         self.report.packages.push(match &difference {
             None => format!("{}: the runtime is the recorded one", package.title()),
             Some(what) => format!("{}: another runtime ({what})", package.title()),
         });
-        let loaded = Loaded {
-            model,
-            package,
-            is_same_runtime: difference.is_none(),
-            _folder: guard,
-        };
-        self.packages.insert(name.to_owned(), loaded);
-        Ok(())
+        self.runtimes.insert(key, difference.is_none());
+        Ok(difference.is_none())
     }
 
     /// The scores of these rows, from their features.

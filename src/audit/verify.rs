@@ -167,6 +167,8 @@ pub fn run(request: &Request, mut out: Sink) -> Result<()> {
 pub fn verify(request: &Request) -> Result<Report> {
     let started = Instant::now();
     let store = super::open(&request.folder)?;
+    // Before the ledger is read: an entry is there before its file, also in an archive that grows meanwhile.
+    let files = store::list(&*store, layout::SEGMENTS)?;
     let mut ledger = ledger::read(&store, &request.trust, &request.kept)?;
     let mut findings = std::mem::take(&mut ledger.findings);
     if request.judges_age {
@@ -185,7 +187,7 @@ pub fn verify(request: &Request) -> Result<Report> {
             told.push(Told::in_flight(format!("{path} is not there yet")));
         }
     }
-    findings.extend(foreign_files(&*store, &ledger)?);
+    findings.extend(foreign_files(files, &ledger));
     let chosen: Vec<&Filed> = known
         .iter()
         .copied()
@@ -258,19 +260,18 @@ fn in_flight(ledger: &Ledger) -> Option<Told> {
 }
 
 /// Files under `segments/` that no entry commits.
-fn foreign_files(store: &dyn Store, ledger: &Ledger) -> Result<Vec<Finding>> {
+fn foreign_files(files: Vec<String>, ledger: &Ledger) -> Vec<Finding> {
     let committed: BTreeSet<&str> = ledger
         .segments
         .iter()
         .map(|filed| filed.committed.segment.path.as_str())
         .collect();
-    let found = store::list(store, layout::SEGMENTS)?;
-    let foreign = found
+    let foreign = files
         .into_iter()
         .filter(|path| !committed.contains(path.as_str()));
-    Ok(foreign
+    foreign
         .map(|path| Finding::new(Name::FileForeign, path, "no entry of the ledger commits it"))
-        .collect())
+        .collect()
 }
 
 /// Checks files on all processors; tells how far it is on standard error where a person looks.

@@ -5,6 +5,7 @@
 
 mod bucket;
 mod assignment;
+mod audit;
 mod avro;
 mod garbage;
 mod image;

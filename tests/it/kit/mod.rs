@@ -19,7 +19,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-pub use client::{Isolation, Message};
+pub use client::{Isolation, Message, Record};
 pub use cluster::{Cluster, Jvm};
 pub use guarded::{Guarded, Signal};
 
