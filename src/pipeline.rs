@@ -237,7 +237,7 @@ pub fn run(
             config,
             &identity,
             roles,
-            store,
+            store.clone(),
             keys,
             &health,
             stop,
@@ -247,8 +247,14 @@ pub fn run(
     let result = workers.join(stop, config.limits.drain_timeout);
     health.drain();
     // A store that is gone is no reason to hide why the workers ended.
-    if let Err(error) = chronicle.record("stopped", why(&result)) {
-        warn!(%error, "the stop is not recorded in the ledger");
+    let recorded = chronicle
+        .record("stopped", why(&result))
+        .and_then(|()| match roles.archive {
+            true => chronicle.sign(store, setup::archive::board(config)),
+            false => Ok(()),
+        });
+    if let Err(error) = recorded {
+        warn!(%error, "the stop is not recorded in the ledger, or not signed for");
     }
     // The server ends when it is told, or when its channel is gone.
     let _ = close.send(true);

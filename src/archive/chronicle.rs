@@ -58,6 +58,17 @@ impl Chronicle {
         &mut self.log
     }
 
+    /// Signs the head once more, with the last words of this process under it, if the log key is here.
+    ///
+    /// # Errors
+    /// When the store does not answer, or contradicts itself.
+    pub fn sign(&mut self, store: Arc<dyn Store>, board: Box<dyn Board>) -> Result<()> {
+        if self.keys.log.is_empty() {
+            return Ok(());
+        }
+        Head::open(store, board, Duration::MAX, &self.log)?.sign(&self.log, &self.keys)
+    }
+
     /// Appends what happened. Where none of our keys has a role yet, it is not recorded, and said.
     ///
     /// # Errors

@@ -359,9 +359,9 @@ impl Reader<'_> {
     fn rollback(&mut self, entries: u64) {
         for (size, candidates) in std::mem::take(&mut self.candidates) {
             for (Candidate { place, is_kept, .. }, _) in self.open(candidates) {
-                let what = format!("{place} is of {size} entries, and {entries} are there");
+                let what = format!("a checkpoint is of {size} entries, and {entries} are there");
                 match is_kept {
-                    true => self.fault(Name::Rollback, "ledger", what),
+                    true => self.fault(Name::Rollback, place, what),
                     false => self.fault(Name::EntryMissing, layout::entry(entries), what),
                 }
             }

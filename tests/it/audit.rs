@@ -190,8 +190,7 @@ fn a_hundred_thousand_decisions_are_verified_and_replay_to_the_bit_also_one_by_o
         ("rejected", json!(REJECTED)),
         ("streams", json!(PARTITIONS)),
         ("findings", json!([])),
-        ("in_flight", json!([])),
-        ("breaks", json!([])),
+        ("told", json!([])),
     ] {
         assert_eq!(verified[name], wanted, "{name}: {verified}");
     }
