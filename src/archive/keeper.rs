@@ -97,21 +97,20 @@ impl Keeper {
         let mut checkpoints: Vec<Checkpoint> = boards.iter().filter_map(open).collect();
         let posted = checkpoints.iter().map(|posted| posted.size).max();
         let mut unposted = None;
-        if let Some(note) = hint
-            && let Some(checkpoint) = open(&note)
-        {
+        let hint = hint.and_then(|note| Some((open(&note)?, note)));
+        if let Some((checkpoint, note)) = &hint {
             // Who signed it may have died before it was posted.
             if posted < Some(checkpoint.size) {
                 let note = String::from_utf8(note.to_vec());
                 unposted = Some(note.expect("a note that was parsed is text"));
             }
-            checkpoints.push(checkpoint);
+            checkpoints.push(checkpoint.clone());
         }
         checkpoints.sort_by_key(|checkpoint| checkpoint.size);
-        let mut keeper = Keeper {
-            store,
-            authority,
-            origin,
+        let empty = |unposted| Keeper {
+            store: store.clone(),
+            authority: authority.clone(),
+            origin: origin.clone(),
             edge: Edge::default(),
             tail: Vec::new(),
             state: State::default(),
@@ -119,8 +118,19 @@ impl Keeper {
             own: BTreeSet::new(),
             unposted,
         };
-        if let Some(newest) = checkpoints.pop() {
-            keeper.resume(&newest, &checkpoints)?;
+        let mut keeper = empty(unposted);
+        let Some(newest) = checkpoints.pop() else {
+            return Ok(keeper);
+        };
+        keeper.resume(&newest, &checkpoints)?;
+        if store::size(&*store, &layout::checkpoint(newest.size))?.is_some() {
+            return Ok(keeper);
+        }
+        // The store is from a backup that has the entries, but maybe neither all tiles nor all files of
+        // them: it is signed again from where it was.
+        let mut keeper = empty(None);
+        if let Some((hint, _)) = hint {
+            keeper.resume(&hint, &[])?;
         }
         Ok(keeper)
     }

@@ -118,8 +118,6 @@ pub struct World {
     pub weather: Weather,
     pub lives: Vec<Memory>,
     backup: Option<(Objects, History)>,
-    /// What the board had as the backup was restored: files of the entries below may be gone since.
-    pub restored: Option<u64>,
     pub counts: Counts,
     /// Broken promises.
     pub found: Vec<String>,
@@ -143,7 +141,6 @@ impl World {
             weather: Weather::Usual,
             lives: vec![Memory::default(); archivers],
             backup: None,
-            restored: None,
             counts: Counts::default(),
             found: Vec::new(),
         }
@@ -380,8 +377,6 @@ impl World {
                 self.post(note);
             }
         }
-        let newest = self.newest_posted();
-        self.restored = Some(newest.map_or(0, |checkpoint| checkpoint.size));
         (self.objects, self.history) = self.backup.take().unwrap_or_default();
     }
 }
