@@ -2,23 +2,19 @@
 
     verify.py ARCHIVE (--trust TRUST.toml | --key VKEY) [--checkpoint FILE]... [--no-age] [--output json]
     verify.py --proof FILE --key VKEY [--output json]
-
-It checks the archive's identity; form, signatures and order of all entries; all checkpoints, and those that somebody
-else kept; tiles, bundles and states that are there; objects named by their digest; and of every file of rows the
-bytes, columns, roots, coverage, counts and decisions. It goes on after a finding (names: section 11). It does not
-replay models, read Kafka or check commitments, nor compare times, positions and event ids of rows with their entry.
-Exit code: 0 verified, 2 usage, 4 findings.
-
-Its author had not seen probity's code. Since then it follows the contract in three places that were made clearer: the
-cells of a proof are one text, streams belong to the archive's topic, and what alarms nobody is told apart in JSON.
+It checks identity, entries, checkpoints (also those that were kept), tiles, objects, and of every file bytes,
+columns, roots, coverage, counts and decisions, and goes on after a finding (section 11). It does not replay models,
+read Kafka, check commitments, or compare times, positions and event ids of rows with their entry. Exit code: 0
+verified, 2 usage, 4 findings. Its author had not seen probity's code. Since then it follows the contract where that was made
+clearer: cells of a proof are one text, streams are of the archive's topic, what alarms nobody is apart in JSON.
 """
 import argparse, base64, hashlib, json, re, struct, sys, time, tomllib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
-import pyarrow as pa
-import pyarrow.parquet as parquet
+import pyarrow as pa, pyarrow.parquet as parquet
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -62,12 +58,11 @@ CELLS: dict[str, Callable[[Any], bytes]] = {
     "decimal": lambda value: value[::-1]}  # Arrow holds the unscaled number in little-endian order
 CELLS |= {"text": CELLS["bytes"], "date": CELLS["int"], "time": CELLS["int"]}
 
+sha256: Callable[[bytes], bytes] = lambda data: hashlib.sha256(data).digest()
+
 def require(holds: object, what: str) -> None:
     if not holds:
         raise ValueError(what)
-
-def sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
 
 def node(left: bytes | None, right: bytes | None) -> bytes | None:
     return None if left is None or right is None else sha256(b"\x01" + left + right)
@@ -81,35 +76,28 @@ class Tree:
 
     def root(self, size: int) -> bytes | None:
         peaks = [level[(size >> height) - 1] for height, level in enumerate(self.levels) if size >> height & 1]
-        root = peaks[0] if peaks else sha256(b"")
-        for left in peaks[1:]:
-            root = node(left, root)
-        return root
+        return reduce(lambda right, left: node(left, right), peaks) if peaks else sha256(b"")
 
 def root_of_path(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes | None:
     """Where a path of inclusion (RFC 6962, 2.1.1) leads to; None if its length does not fit."""
     if size <= 1 or not path:
         return leaf if size == 1 and not path else None
-    left_size = 1 << (size - 1).bit_length() - 1
-    if index < left_size:
+    if index < (left_size := 1 << (size - 1).bit_length() - 1):
         return node(root_of_path(leaf, index, left_size, path[:-1]), path[-1])
     return node(path[-1], root_of_path(leaf, index - left_size, size - left_size, path[:-1]))
 
 def decode_base64(text: str) -> bytes:
-    data = base64.b64decode(text, validate=True)
-    require(base64.b64encode(data).decode() == text, "base64 is not canonical")
+    require(base64.b64encode(data := base64.b64decode(text, validate=True)).decode() == text, "base64 is not canonical")
     return data
 
 class Key(NamedTuple):
     name: str
     hash: bytes
     public: bytes
-
     def signed(self, text: bytes, signature: bytes) -> bool:
-        try:
+        with suppress(InvalidSignature, ValueError):
             return Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text) is None
-        except (InvalidSignature, ValueError):
-            return False
+        return False
 
 def parse_key(text: str) -> Key:
     name, hash_text, material = (text.split("+", 2) + ["", ""])[:3]
@@ -147,8 +135,7 @@ def conforms(value: Any, form: Any) -> bool:
             "facts": isinstance(value, dict) and conforms(list(value.values()), ["text"])}[form]
 
 def parse_line(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    require(isinstance(value, dict), "it is no object of JSON")
+    require(isinstance(value := json.loads(text), dict), "it is no object of JSON")
     canonical = json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
     require(canonical == text, "it is not one line of JSON without blanks")
     return value
@@ -328,10 +315,11 @@ class Verifier:
 
     def check_stream(self, entry: dict[str, Any], least: int) -> None:
         stream, ranges = self.stream(entry), ranges_of(entry)
-        place, covered = entry["stream"], entry["coverage"]
+        place = entry["stream"]
         names = f"{place['cluster_id']}\n{place['topic_id']}".encode()
         require(sha256(names).hex() == entry["archive"], "its stream is of another topic than the archive's")
-        require(all(c["partition"] == place["partition"] for c in covered), "it covers another partition's input")
+        partitions = {covered["partition"] for covered in entry["coverage"]}
+        require(partitions <= {place["partition"]}, "it covers another partition's input")
         require(entry["first"] == stream.tip, f"first is {entry['first']}, the tip {stream.tip}")
         require(entry["next"] >= entry["first"] + least, "next is not beyond first")
         require(len(entry["coverage"]) == len(ranges) >= least, "coverage is empty, or names an input twice")
@@ -346,8 +334,8 @@ class Verifier:
         require(len(groups) == -(-entry["rows"] // GROUP_ROWS), "group_roots are not as many as groups")
         require(Tree(groups).root(len(groups)) == bytes.fromhex(entry["row_root"]), "group_roots do not fold")
         name = f"{entry['stream']['topic']}-{entry['stream']['partition']}-{entry['first']:020}-{n}.parquet"
-        path = r"segments/dt=[0-9]{4}-[0-9]{2}-[0-9]{2}/" + re.escape(name)
-        require(re.fullmatch(path, entry["path"]), "path is another")
+        day = r"segments/dt=[0-9]{4}-[0-9]{2}-[0-9]{2}/"
+        require(re.fullmatch(day + re.escape(name), entry["path"]), "path is another")
 
     def apply(self, n: int, entry: dict[str, Any], faultless: bool) -> None:
         """A segment or break that does not follow is applied too, so that its fault is not found again and again."""
@@ -598,10 +586,10 @@ def main() -> int:
     sys.stdout.reconfigure(errors="backslashreplace")
     count = sum(finding["name"] not in HARMLESS for finding in verifier.findings)
     if options.output == "json":
-        findings = [finding for finding in verifier.findings if finding["name"] not in HARMLESS]
-        told = [finding for finding in verifier.findings if finding["name"] in HARMLESS]
-        print(json.dumps({"findings": findings, "told": told, "rows": verifier.rows,
-                          "entries": len(verifier.entries), "checkpoint": newest}))
+        lists: dict[str, Any] = {"findings": [], "told": []}
+        for finding in verifier.findings:
+            lists["told" if finding["name"] in HARMLESS else "findings"].append(finding)
+        print(json.dumps(lists | {"rows": verifier.rows, "entries": len(verifier.entries), "checkpoint": newest}))
     else:
         for finding in verifier.findings:
             print("{name} {object}: {what}".format(**finding))
