@@ -2,11 +2,11 @@
 
     verify.py ARCHIVE (--trust TRUST.toml | --key VKEY) [--checkpoint FILE]... [--no-age] [--output json]
     verify.py --proof FILE --key VKEY [--output json]
-It checks identity, entries, checkpoints (also those that were kept), tiles, objects, and of every file bytes,
-columns, roots, coverage, counts and decisions, and goes on after a finding (section 11). It does not replay models,
-read Kafka, check commitments, or compare times, positions and event ids of rows with their entry. Exit code: 0
-verified, 2 usage, 4 findings. Its author had not seen probity's code. Since then it follows the contract where that was made
-clearer: cells of a proof are one text, streams are of the archive's topic, what alarms nobody is apart in JSON.
+It checks identity, entries, checkpoints (also those that were kept), tiles, objects, and of every file bytes, columns,
+roots, coverage, counts and decisions, and goes on after a finding (section 11). It does not replay models, read Kafka,
+check commitments, or compare times, positions and event ids of rows with their entry. Exit: 0 verified, 2 usage,
+4 findings. Its author had not seen probity's code. Since then it follows the contract where that was made clearer:
+cells of a proof are one text, streams are of the archive's topic, what alarms nobody is apart in JSON.
 """
 import argparse, base64, hashlib, json, re, struct, sys, time, tomllib
 from collections.abc import Callable, Iterable, Iterator
