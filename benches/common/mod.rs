@@ -118,6 +118,7 @@ impl Line {
         let writer = Writer::new(Arc::new(Context::new(&columns, facts)));
         let folder = tempfile::tempdir().expect("there is a folder for temporary files");
         let store = Arc::new(archive::Local::open(folder.path()).expect("it is empty"));
+        probity::setup::archive::keep(&*store, &setup, &config).expect("it is empty");
         let origin = Origin {
             cluster_id: "bench".to_owned(),
             evidence_topic: "payments.evidence".to_owned(),
