@@ -133,6 +133,7 @@ everything() {
 
 soak() {
     kafka_and_python
+    go_program
     ORT_DYLIB_PATH="$(deploy/setup/onnxruntime.sh)" || ORT_DYLIB_PATH=""
     export ORT_DYLIB_PATH
     export PROBITY_KILLS="${KILLS:-200}" PROBITY_KILL_SEED="${SEED:-$(date +%s)}"

@@ -8,6 +8,7 @@ use std::fmt;
 use chrono::{DateTime, Datelike as _};
 
 use crate::record::{Digest, NextPosition};
+use crate::tlog::tile;
 
 /// Who this archive is: written once, before anything else.
 pub const ARCHIVE: &str = "archive.json";
@@ -27,13 +28,7 @@ pub const STATE_INTERVAL: u64 = 256;
 /// Entry `n`: its number in groups of three digits, as C2SP tlog-tiles writes numbers.
 #[must_use]
 pub fn entry(n: u64) -> String {
-    let mut path = format!("{:03}", n % 1000);
-    let mut rest = n / 1000;
-    while rest > 0 {
-        path = format!("x{:03}/{path}", rest % 1000);
-        rest /= 1000;
-    }
-    format!("ledger/entry/{path}")
+    format!("ledger/entry/{}", tile::number(n))
 }
 
 /// The fold of the first `entries` entries, a multiple of [`STATE_INTERVAL`].

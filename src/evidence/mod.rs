@@ -160,7 +160,7 @@ pub struct Facts {
     pub model_version: String,
     /// SHA-256 of the ONNX file.
     pub model_sha256: String,
-    /// SHA-256 of `model.toml`: features, policy, outputs.
+    /// SHA-256 of the list of the package's files, as `sha256sum` prints it.
     pub package_sha256: String,
     pub policy_version: String,
     /// SHA-256 of the policy's canonical text.

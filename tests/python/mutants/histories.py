@@ -135,6 +135,13 @@ def checkpoint_of_a_foreign_key(archive):
 
 
 @mutant(Threat.FORGED, "checkpoint-signature")
+def checkpoint_that_claims_more_than_anybody_can_look_for(archive):
+    lines = archive.read(f"ledger/cp/{NEWEST + 1}").decode().split("\n")
+    lines[1] = str(10**17)
+    archive.write("ledger/checkpoint", "\n".join(lines).encode())
+
+
+@mutant(Threat.FORGED, "checkpoint-signature")
 def checkpoint_of_another_archive(archive):
     """By the right key, of the right root: somebody signs for several archives."""
     text = archive.read(f"ledger/cp/{NEWEST + 1}").decode().partition("\n\n")[0] + "\n"
