@@ -181,15 +181,13 @@ def check():
 
         model, read, raw = make_model()
         same_file = graphs.of_trees(read, WIDTH).SerializeToString(deterministic=True) == committed
-        again = apart(exact.brute_force(raw, background(), rows), known, margin)
-        from_leaves = apart(exact.brute_force(read.margin, background(), rows), known, margin)
+        anew = exact.brute_force(raw, background(), rows)
+        again = apart(anew, known, margin)
+        from_leaves = apart(exact.brute_force(read.margin, background(), rows), anew, margin)
         fair = ~just_above(read, rows) if read.mode == "BRANCH_LEQ" else np.full(len(rows), True)
-        shap_apart = apart(by_shap(model, rows[fair]), (known[0], known[1][fair]), margin[fair])
-        passed = same_bits and same_rows and adds_up <= 2e-5
-        if same_file:
-            passed = passed and again <= AGAIN_TOLERANCE and max(shap_apart, from_leaves) <= SHAP_TOLERANCE
-        else:
-            passed = passed and again <= OTHER_TOLERANCE
+        shap_apart = apart(by_shap(model, rows[fair]), (anew[0], anew[1][fair]), margin[fair])
+        passed = same_bits and same_rows and adds_up <= 2e-5 and max(shap_apart, from_leaves) <= SHAP_TOLERANCE
+        passed = passed and again <= (AGAIN_TOLERANCE if same_file else OTHER_TOLERANCE)
         bad += not passed
         print(
             f"{'ok' if passed else 'BAD'} {name}: golden bits {'equal' if same_bits else 'differ'}; contributions add up to the margin"
