@@ -48,7 +48,8 @@ bench: ## What an event costs: in stages, in process, and end to end on real Kaf
 oracles: ## Makes the model fixtures again with Python's libraries, and compares them with the committed ones.
 	@deploy/setup/system.sh build
 	@python="$$(deploy/setup/python.sh tests/python/oracles.lock)" && "$$python" -B tests/models/make.py --check && \
-		"$$python" -B tests/models/reasons.py --check
+		"$$python" -B tests/models/reasons.py --check && \
+		"$$python" -B -m unittest discover --start-directory tests/models --verbose
 
 .PHONY: real-data
 real-data: ## Trains on real card transactions, sends the rest through Kafka, and reports. Options: make real-data ARGS="--runs 5"

@@ -80,6 +80,23 @@ class Trees:
         return sorted({(node.feature, float(np.float32(node.threshold))) for node in splits})
 
 
+    def just_above(self, rows):
+        """Which rows have a value next above a threshold, where shap takes another way than the library.
+
+        LightGBM and scikit-learn compare with 64-bit thresholds. shap rounds them to 32 bits, sometimes up, and then
+        such a value is not above them: it explains the row that has the next lower value there.
+        """
+        if self.mode != "BRANCH_LEQ":
+            return np.full(len(rows), False)
+        above = {(feature, next_float(threshold, np.inf)) for feature, threshold in self.thresholds()}
+        return np.array([any(each in above for each in enumerate(row)) for row in rows])
+
+
+def next_float(value, towards):
+    with np.errstate(over="ignore"):  # the largest finite float has one, too
+        return np.nextafter(np.float32(value), np.float32(towards))
+
+
 def walk(root):
     pending = [root]
     while pending:
