@@ -65,7 +65,7 @@ def pack(
     background = exact.synthetic(sample, background_rows, seed)
     golden = golden_rows(source, sample, accepts, seed + 1)
     if source.trees is not None and not by_definition(source, background, golden):
-        golden = golden[~source.trees.just_above(golden)]
+        golden = golden[~source.trees.shap_errs(golden)]
     measured = {
         "sample": compare(source, onnx_bytes, sample), "background": compare(source, onnx_bytes, background),
         "golden": compare(source, onnx_bytes, golden), "copies": exact.copies(np.concatenate([background, golden]), sample),
@@ -195,7 +195,7 @@ def contributions(source, background, golden, margin):
         return None, "none: shap is not installed"
     if len(background) > SHAP_BACKGROUND_MAX:
         return None, f"none: shap would use {SHAP_BACKGROUND_MAX} of the background rows"
-    if source.for_shap is None or np.any(source.trees.just_above(background)):
+    if source.for_shap is None or np.any(source.trees.shap_errs(background)):
         return None, "none: shap does not explain this model's log-odds with this background"
     explainer = shap.TreeExplainer(source.for_shap, data=background, feature_perturbation="interventional", model_output="raw")
     found = float(np.ravel(explainer.expected_value)[0]), np.asarray(explainer.shap_values(golden), np.float64)

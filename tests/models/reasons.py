@@ -169,7 +169,7 @@ def check():
         anew = exact.brute_force(raw, background(), rows)
         again = apart(anew, known, margin)
         from_leaves = apart(exact.brute_force(read.margin, background(), rows), anew, margin)
-        fair = ~read.just_above(rows)
+        fair = ~read.shap_errs(rows)
         shap_apart = apart(by_shap(model, rows[fair]), (anew[0], anew[1][fair]), margin[fair])
         passed = same_bits and same_rows and adds_up <= 2e-5 and max(shap_apart, from_leaves) <= SHAP_TOLERANCE
         passed = passed and again <= (AGAIN_TOLERANCE if same_file else OTHER_TOLERANCE)
