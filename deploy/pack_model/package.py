@@ -64,12 +64,12 @@ def pack(
 
     background = exact.synthetic(sample, background_rows, seed)
     golden = golden_rows(source, sample, accepts, seed + 1)
-    if source.trees is not None and not by_definition(source, background, golden):
-        golden = golden[~source.trees.shap_errs(golden)]
     measured = {
         "sample": compare(source, onnx_bytes, sample), "background": compare(source, onnx_bytes, background),
         "golden": compare(source, onnx_bytes, golden), "copies": exact.copies(np.concatenate([background, golden]), sample),
     }
+    if source.trees is not None and not by_definition(source, background, golden):
+        golden = golden[~source.trees.shap_errs(golden)]
     score, margin = run(onnx_bytes, golden, CHUNK_SIZES[-1])
     sizes = [size for size in CHUNK_SIZES if all(a.tobytes() == b.tobytes() for a, b in zip(run(onnx_bytes, golden, size), (score, margin)))]
     known, measured["contributions"] = contributions(source, background, golden, margin)

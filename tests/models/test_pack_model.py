@@ -88,6 +88,13 @@ class Packing(unittest.TestCase):
     def test_lightgbm_with_a_steep_sigmoid(self):
         self.check_exact(small_lightgbm(sigmoid=2.0), sample()[2])
 
+    def test_lightgbm_that_never_saw_a_missing_value(self):
+        """It compares zero then, on either side of a threshold, whatever its `default_left` says."""
+        matrix = np.random.default_rng(1).normal(size=(ROWS, 3)).astype(np.float32)
+        model = lightgbm.LGBMClassifier(n_estimators=5, num_leaves=6, n_jobs=1, random_state=1, verbose=-1)
+        model.fit(matrix, matrix[:, 0] * matrix[:, 1] > 0)
+        self.check_exact(model, {f"f{i}": matrix[:, i] for i in range(3)})
+
     def test_xgboost(self):
         matrix, fraud, data = sample()
         self.check_exact(xgboost.XGBClassifier(n_estimators=5, max_depth=3, n_jobs=1).fit(matrix, fraud), data)
