@@ -219,14 +219,6 @@ def of_torch(module, width):
     torch = import_torch()
     module = copy.deepcopy(module).cpu().float().eval()
 
-    class Margin(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.module = module
-
-        def forward(self, matrix):
-            return self.module(matrix).reshape(-1, 1)
-
     def raw(matrix):
         with torch.no_grad():
             return module(torch.from_numpy(np.ascontiguousarray(matrix, np.float32))).reshape(-1).numpy().astype(np.float64)
@@ -237,18 +229,21 @@ def of_torch(module, width):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Margin(), (torch.zeros(2, width),), buffer, input_names=["input"], output_names=["margin"], dynamo=False,
-            dynamic_axes={"input": {0: "N"}, "margin": {0: "N"}}, opset_version=graphs.OPSET,
+            module, (torch.zeros(2, width),), buffer, input_names=["input"], output_names=["given"], dynamo=False,
+            dynamic_axes={"input": {0: "N"}, "given": {0: "N"}}, opset_version=graphs.OPSET,
         )
     graph = onnx.load_model_from_string(buffer.getvalue())
     made_by = {output: node for node in graph.graph.node for output in node.output}
-    last = made_by["margin"]
+    last = made_by["given"]
     while last.op_type in ("Reshape", "Squeeze", "Flatten", "Identity") and last.input[0] in made_by:
         last = made_by[last.input[0]]
     if last.op_type in ("Sigmoid", "Softmax"):
         raise Refused("the module ends with a sigmoid: its log-odds are lost in 32 bits. Pack it without its last layer")
+    graph.graph.initializer.append(helper.make_tensor("one_column", TensorProto.INT64, [2], [-1, 1]))
+    graph.graph.node.append(helper.make_node("Reshape", ["given", "one_column"], ["margin"]))
     graph.graph.node.append(helper.make_node("Sigmoid", ["margin"], ["score"]))
-    graph.graph.output.append(helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N", 1]))
+    del graph.graph.output[:]
+    graph.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in ("margin", "score"))
     strip(graph)
     facts = {"Module": type(module).__name__}
     return Source(f"PyTorch {torch.__version__}", width, "permutation", raw, graph, facts, tolerance=TOLERANCE_NETWORK)

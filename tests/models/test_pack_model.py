@@ -161,6 +161,8 @@ class Packing(unittest.TestCase):
         folder = self.packed(torch.nn.Sequential(*layers), sample(missing=False)[2])
         self.assertEqual(self.method(folder), "permutation")
         self.assertNotIn(b"site-packages", (folder / "model.onnx").read_bytes())
+        torch.jit.trace(torch.nn.Sequential(*layers, torch.nn.Flatten(0)), torch.zeros(2, 8)).save(self.folder / "m.pt")
+        self.assertEqual(self.method(self.packed(models.load(str(self.folder / "m.pt"), True), sample(missing=False)[2], "file")), "permutation")
         with self.assertRaisesRegex(Refused, "without its last layer"):
             self.packed(torch.nn.Sequential(*layers, torch.nn.Sigmoid()), sample(missing=False)[2], "other")
 
@@ -192,6 +194,10 @@ class Packing(unittest.TestCase):
         background = decoded(json.loads((self.packed(small_lightgbm(), data) / "background.json").read_text()), "columns")
         self.assertEqual(exact.copies(background, matrix), 0)
         self.assertEqual(exact.copies(matrix[3:5], matrix), 2)
+        twins = exact.synthetic(np.column_stack([np.arange(50.0), np.arange(50.0)]), 20, 1)
+        self.assertEqual(np.sort(twins[:, 0]).tolist(), np.sort(twins[:, 1]).tolist())
+        self.assertNotEqual(twins[:, 0].tolist(), twins[:, 1].tolist())
+        self.assertTrue(np.all(twins == np.floor(twins)))
         rows = exact.synthetic(matrix, 100, 1)
         self.assertEqual(set(np.unique(rows[:, 7][~np.isnan(rows[:, 7])])), {0.0, 1.0})
         self.assertLess(np.nanmax(rows[:, 6]), np.nanmax(matrix[:, 6]))
