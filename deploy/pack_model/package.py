@@ -283,11 +283,12 @@ def card(name, version, source, features, accepts, sample, background, measured,
     lines += [f"| {key} | {str(value).replace('|', '/')} |" for key, value in rows.items()]
     lines += ["", "Nobody has stated: " + ", ".join(
         each for each in ("Intended use", "Training data", "Performance", "Limits", "Owner") if each not in facts) + "."]
-    lines += ["", "## Checked when it was packed", "", f"Scores and log-odds of ONNX Runtime {onnxruntime.__version__} against the library's own, where "
-              f"the most that is allowed is {allowed}:", ""]
+    lines += ["", "## Checked when it was packed", "", f"Scores and log-odds of ONNX Runtime {onnxruntime.__version__} against the "
+              f"library's own, where the most that is allowed is {allowed}:", ""]
     for key, count in (("sample", len(sample)), ("background", len(background))):
         lines.append(f"- {count} rows of the {key}: at most {measured[key]:.3f} of what is allowed")
-    lines += [f"- the golden rows, among them thresholds: at most {measured['golden']:.3f}", "", f"Golden contributions: {measured['contributions']}."]
+    lines.append(f"- the golden rows, among them thresholds: at most {measured['golden']:.3f}")
+    lines += ["", f"Golden contributions: {measured['contributions']}."]
     lines += ["", "## Background and golden rows", "", "Made up: each column has the quantiles of the sample's column, shuffled by itself "
               f"(seed {seed}), so columns are independent. {measured['copies']} of them have the same values as a row of the sample."]
     if needed:
