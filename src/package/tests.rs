@@ -3,6 +3,10 @@ use std::path::PathBuf;
 use super::*;
 use crate::error::Exit;
 
+mod about;
+mod reasons;
+mod template;
+
 const MANIFEST_TEXT: &str = r#"name = "card-risk"
 version = "1.2.0"
 
