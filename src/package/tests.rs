@@ -5,6 +5,7 @@ use crate::error::Exit;
 
 mod about;
 mod reasons;
+mod schema;
 mod template;
 
 const MANIFEST_TEXT: &str = r#"name = "card-risk"
