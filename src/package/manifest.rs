@@ -15,7 +15,7 @@ mod reasons;
 
 pub(super) use reasons::Explaining;
 
-use super::{Class, FeatureKind, FeatureSpec, Inputs, MANIFEST, Output, Pick};
+use super::{Class, FeatureKind, FeatureSpec, Inputs, MANIFEST, Output, Pick, SIGNATURE};
 use crate::decide::Policy;
 use crate::error::{Fatal, Result};
 use about::Bounds;
@@ -177,7 +177,9 @@ impl Reader<'_> {
     /// `taken`: what the other files of the package are called.
     fn file_name(&self, key: &str, file: &Spanned<String>, taken: &[&str]) -> Result<String> {
         let text = self.plain_name(key, file)?;
-        if text.starts_with('.') || text == MANIFEST || taken.contains(&text.as_str()) {
+        let is_taken =
+            [MANIFEST, SIGNATURE].contains(&text.as_str()) || taken.contains(&text.as_str());
+        if text.starts_with('.') || is_taken {
             let message =
                 format!("`{key}` is {text:?}; write the name of another file in this folder");
             return Err(self.refuse(file.span(), message));

@@ -18,6 +18,7 @@ mod background;
 mod golden;
 mod manifest;
 mod reasons;
+mod signature;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ mod values;
 
 pub use golden::Golden;
 pub use reasons::{Background, Group, Method, Reasons};
+pub use signature::{SIGNATURE, TrustKey};
 pub use template::Template;
 
 /// The name of the description in the folder.
@@ -233,6 +235,18 @@ impl Package {
             golden_file,
             background_file,
         })
+    }
+
+    /// Reads the package in `folder` if every file in it is as `key` signed it. Nothing is parsed before.
+    ///
+    /// # Errors
+    /// As [`Package::load`]; [`Exit::Integrity`](crate::error::Exit::Integrity) if the folder has no `model.sig`, or
+    /// is not what it says.
+    pub fn load_signed(folder: &Path, key: &TrustKey) -> Result<Package> {
+        let signed = signature::verify(folder, key)?;
+        let package = Package::load(folder)?;
+        signed.covers(&package)?;
+        Ok(package)
     }
 
     /// Reads the features alone: the other files need not be there yet.

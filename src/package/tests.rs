@@ -6,6 +6,7 @@ use crate::error::Exit;
 mod about;
 mod reasons;
 mod schema;
+mod signature;
 mod template;
 
 const MANIFEST_TEXT: &str = r#"name = "card-risk"
