@@ -269,7 +269,7 @@ impl Package {
     }
 
     /// The digest of the whole package: of what `sha256sum` prints for its files in the order of their names,
-    /// so that an auditor can repeat it with `sha256sum golden.json model.onnx model.toml | sha256sum`.
+    /// so that an auditor can repeat it, for instance with `sha256sum golden.json model.onnx model.toml | sha256sum`.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(self.listing().as_bytes())
