@@ -69,13 +69,15 @@ impl Reader<'_> {
                 return Err(self.refuse(groups.span(), message));
             }
         };
-        if manifest.margin.is_none() {
-            let message = "`[reasons]` without `output.margin`: reasons explain the margin, the log-odds; \
-                           name the output that gives it";
-            return Err(self.refuse(table.span(), message));
-        }
+        let span = table.span();
         let table = table.into_inner();
         let method = self.method(&table.method)?;
+        // The trees of a classifier that gives probabilities alone say its margin.
+        if manifest.margin.is_none() && method != Method::Tree {
+            let message = "`[reasons]` without `output.margin`: reasons explain the margin, the log-odds; \
+                           name the output that gives it";
+            return Err(self.refuse(span, message));
+        }
         let mut taken = vec![manifest.model_file.as_str()];
         taken.extend(manifest.golden_file.as_deref());
         let explaining = Explaining {
