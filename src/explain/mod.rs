@@ -23,6 +23,7 @@ mod graph;
 mod onnx;
 mod permutation;
 mod plan;
+pub mod reasons;
 mod shapley;
 mod tables;
 #[cfg(test)]
