@@ -45,10 +45,11 @@ bench: ## What an event costs: in stages, in process, and end to end on real Kaf
 		cargo bench --locked
 
 .PHONY: oracles
-oracles: ## Makes the model fixtures again with Python's libraries, and compares them with the committed ones.
+oracles: ## Makes the model fixtures again with Python's libraries, compares them, and verifies the signed one.
 	@deploy/setup/system.sh build
 	@python="$$(deploy/setup/python.sh tests/python/oracles.lock)" && "$$python" -B tests/models/make.py --check && \
 		"$$python" -B tests/models/reasons.py --check && \
+		"$$python" -B tests/models/sign.py --check && \
 		"$$python" -B -m unittest discover --start-directory tests/models --verbose
 
 .PHONY: real-data

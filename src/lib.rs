@@ -22,6 +22,7 @@ pub mod decode;
 pub mod features;
 pub mod package;
 pub mod infer;
+pub mod explain;
 pub mod decide;
 pub mod stages;
 pub mod evidence;

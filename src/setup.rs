@@ -19,7 +19,7 @@ use crate::features::{Definition, FeatureSet, FeatureType};
 use crate::infer::{Model, Provider, Runtime};
 use crate::lane::{self, Sealer};
 use crate::native::TopicIds;
-use crate::package::{FeatureKind, MANIFEST, Package};
+use crate::package::{FeatureKind, MANIFEST, Package, TrustKey};
 use crate::patience::Patience;
 use crate::publish::Timeouts;
 use crate::record::Digest;
@@ -57,8 +57,7 @@ impl Setup {
     /// When a file is missing or wrong, or the parts do not fit each other.
     pub fn load(config: &Config) -> Result<Setup> {
         let (schema, decoding) = reading(config)?;
-        let package = Package::load(&config.model.package)
-            .map_err(|e| Fatal::new(e.exit, config.place("model.package")).because(e))?;
+        let package = package(config)?;
         let runtime = Runtime::load(config.model.runtime.as_deref())?;
         let providers = config
             .model
@@ -236,6 +235,20 @@ pub fn reading(config: &Config) -> Result<(InputSchema, Decoding)> {
     Ok((schema, decoding))
 }
 
+/// The package, signed by the key that is trusted, if one is.
+fn package(config: &Config) -> Result<Package> {
+    let at = |key: &'static str| move |e: Fatal| Fatal::new(e.exit, config.place(key)).because(e);
+    let folder = &config.model.package;
+    match &config.model.trust_key {
+        None => Package::load(folder),
+        Some(path) => {
+            let key = TrustKey::load(path).map_err(at("model.trust_key"))?;
+            Package::load_signed(folder, &key)
+        }
+    }
+    .map_err(at("model.package"))
+}
+
 /// The package's features without its model, which may not be trained yet.
 ///
 /// # Errors
@@ -377,6 +390,34 @@ mod tests {
             &schema,
             Path::new("model.toml"),
         )
+    }
+
+    /// The configuration with this package and this trusted key, both of the tests' data.
+    fn trusting(package: &str, key: &str) -> Config {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let set = |name: &str, path: &str| format!("model.{name}={}", tests.join(path).display());
+        let sets = [set("package", package), set("trust_key", key)];
+        Config::load(None, &sets, &config::Environment::default()).unwrap()
+    }
+
+    #[test]
+    fn with_a_trusted_key_only_signed_packages_are_loaded() {
+        let key = "data/model-signing/key.pub.pem";
+        let signed = package(&trusting("data/model-signing/package", key)).unwrap();
+        assert_eq!(signed.name, "fixture-signed");
+        let unsigned = package(&trusting("models/kinds", key)).unwrap_err();
+        assert_eq!(unsigned.exit, Exit::Integrity);
+        let text = unsigned.to_string();
+        let (place, why) = ("model.package", "has no model.sig");
+        assert!(text.contains(place) && text.contains(why), "{text}");
+        let no_key = trusting("data/model-signing/package", "data/model-signing/key.pem");
+        let refusal = package(&no_key).unwrap_err();
+        assert_eq!(refusal.exit, Exit::Usage);
+        let text = refusal.to_string();
+        assert!(
+            text.contains("model.trust_key") && text.contains("is a private key"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -106,6 +106,7 @@ impl Model {
     fn read(reader: &mut Reader) -> Model {
         Model {
             package: required_path(reader, "model.package", "models/card-risk"),
+            trust_key: reader.path("model.trust_key", ""),
             providers: reader.choices("model.providers", &[Provider::Cpu], &PROVIDERS),
             runtime: reader.path("model.runtime", ""),
         }

@@ -107,6 +107,8 @@ pub struct Batch {
 pub struct Model {
     /// Folder of the model package.
     pub package: PathBuf,
+    /// The public key of who may sign packages; `None`: they need no signature.
+    pub trust_key: Option<PathBuf>,
     /// In the order in which ONNX Runtime prefers them; never empty.
     pub providers: Vec<Provider>,
     /// The shared library of ONNX Runtime; `None`: as `ORT_DYLIB_PATH` says.

@@ -143,13 +143,14 @@ fn later_layers_win() {
 fn paths_start_at_the_file_or_at_the_working_directory() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("probity.toml");
-    std::fs::write(&file, "[model]\npackage = \"m\"").unwrap();
+    std::fs::write(&file, "[model]\npackage = \"m\"\ntrust_key = \"k.pem\"").unwrap();
     let sets = [
         "input.schema=s.avsc".to_owned(),
         "model.runtime=/lib/ort.so".to_owned(),
     ];
     let config = Config::load(Some(&file), &sets, &environment(&[])).unwrap();
     assert_eq!(config.model.package, folder.path().join("m"));
+    assert_eq!(config.model.trust_key, Some(folder.path().join("k.pem")));
     let here = std::env::current_dir().unwrap();
     assert_eq!(config.input.schema, here.join("s.avsc"));
     assert!(
@@ -163,6 +164,7 @@ fn paths_start_at_the_file_or_at_the_working_directory() {
         PathBuf::from("config/models/card-risk")
     );
     assert_eq!(defaults().model.runtime, None);
+    assert_eq!(defaults().model.trust_key, None);
 }
 
 #[test]

@@ -252,6 +252,7 @@ mod tests {
     use arrow::array::{Float32Array, Float64Array, StringArray};
 
     use super::*;
+    use crate::package::About;
 
     fn feature(kind: FeatureKind) -> FeatureSpec {
         FeatureSpec {
@@ -259,6 +260,7 @@ mod tests {
             sql: "f".into(),
             impute: None,
             kind,
+            about: About::default(),
         }
     }
 

@@ -1,18 +1,14 @@
-//! Golden rows: features with the scores that the model is known to give for them.
-//!
-//! Floats are written as the hexadecimal digits of their bits, 8 or 16 a value and nothing between, because
-//! the point of them is every bit.
+//! Golden rows: features with the scores that the model is known to give for them, and, if scores are
+//! explained, with the contributions that the features are known to have.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray,
-};
+use arrow::array::{Array, ArrayRef};
 use serde::Deserialize;
 
-use super::{FeatureKind, FeatureSpec};
+use super::FeatureSpec;
+use super::values::{self, Values};
 use crate::error::{Fatal, Result};
 
 const ROWS_MAX: usize = 10_000;
@@ -24,6 +20,10 @@ pub struct Golden {
     pub columns: Vec<ArrayRef>,
     pub score: Vec<f32>,
     pub margin: Option<Vec<f32>>,
+    /// What the contributions are added to: the mean margin of the background. There if `contributions` are.
+    pub base: Option<f64>,
+    /// Known Shapley values on the margin, by feature in the package's order, then by row. All are finite.
+    pub contributions: Option<Vec<Vec<f64>>>,
 }
 
 #[derive(Deserialize)]
@@ -37,53 +37,42 @@ struct GoldenFile {
     columns: BTreeMap<String, Values>,
     score: Values,
     margin: Option<Values>,
+    base: Option<Values>,
+    contributions: Option<BTreeMap<String, Values>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Values {
-    Float32(String),
-    Float64(String),
-    Int64(Vec<i64>),
-    Boolean(Vec<bool>),
-    String(Vec<String>),
-}
+/// The base, and the contributions by feature, then by row.
+type Known = (f64, Vec<Vec<f64>>);
 
-/// Reads `bytes`, the content of the file at `path`.
-pub(super) fn read(path: &Path, bytes: &[u8], features: &[FeatureSpec]) -> Result<Golden> {
+/// Reads `bytes`, the content of the file at `path`. `explained`: `model.toml` has `[reasons]`.
+pub(super) fn read(
+    path: &Path,
+    bytes: &[u8],
+    features: &[FeatureSpec],
+    explained: bool,
+) -> Result<Golden> {
     let refuse = |problem: String| Fatal::usage(format!("{}: {problem}", path.display()));
-    let mut file: GoldenFile = serde_json::from_slice(bytes)
+    let file: GoldenFile = serde_json::from_slice(bytes)
         .map_err(|error| refuse("not the JSON of golden rows".to_owned()).because(error))?;
-    let mut columns = Vec::with_capacity(features.len());
-    for feature in features {
-        let values = file.columns.remove(&feature.name);
-        let values = values.ok_or_else(|| {
-            refuse(format!(
-                "no column `{}`; write one for each feature",
-                feature.name
-            ))
-        })?;
-        columns.push(
-            values
-                .column(feature.kind)
-                .map_err(|problem| refuse(format!("column `{}`: {problem}", feature.name)))?,
-        );
-    }
-    if let Some(name) = file.columns.keys().next() {
-        return Err(refuse(format!(
-            "column `{name}` is no feature of model.toml; take it out"
-        )));
-    }
+    let columns =
+        values::of_each_feature(file.columns, features, Values::column).map_err(refuse)?;
     let score = file
         .score
         .floats()
         .map_err(|problem| refuse(format!("`score`: {problem}")))?;
-    let margin = file.margin.map(|margin| margin.floats()).transpose();
+    let margin = file.margin.map(Values::floats).transpose();
     let margin = margin.map_err(|problem| refuse(format!("`margin`: {problem}")))?;
+    let known = known_contributions(file.base, file.contributions, features).map_err(refuse)?;
+    if known.is_some() && !explained {
+        let problem = "`contributions` would never be checked; write [reasons] in model.toml, or take them out";
+        return Err(refuse(problem.to_owned()));
+    }
+    let (base, contributions) = known.unzip();
     let lengths = columns
         .iter()
         .map(|column| column.len())
-        .chain(margin.iter().map(Vec::len));
+        .chain(margin.iter().map(Vec::len))
+        .chain(contributions.iter().flatten().map(Vec::len));
     let rows = score.len();
     if !(1..=ROWS_MAX).contains(&rows) || lengths.into_iter().any(|length| length != rows) {
         return Err(refuse(format!(
@@ -94,49 +83,38 @@ pub(super) fn read(path: &Path, bytes: &[u8], features: &[FeatureSpec]) -> Resul
         columns,
         score,
         margin,
+        base,
+        contributions,
     })
 }
 
-impl Values {
-    fn column(self, kind: FeatureKind) -> Result<ArrayRef, String> {
-        Ok(match (kind, self) {
-            (FeatureKind::Float32, values @ Values::Float32(_)) => {
-                Arc::new(Float32Array::from(values.floats()?))
-            }
-            (FeatureKind::Float64, Values::Float64(digits)) => {
-                let values = words(&digits, 16)?.into_iter().map(f64::from_bits);
-                Arc::new(Float64Array::from_iter_values(values))
-            }
-            (FeatureKind::Int64, Values::Int64(values)) => Arc::new(Int64Array::from(values)),
-            (FeatureKind::Boolean, Values::Boolean(values)) => Arc::new(BooleanArray::from(values)),
-            (FeatureKind::Utf8, Values::String(values)) => Arc::new(StringArray::from(values)),
-            _ => {
-                return Err(format!(
-                    "the feature is {}; write {{{:?}: …}}",
-                    kind.as_str(),
-                    kind.as_str()
-                ));
-            }
-        })
+/// The base and the contributions: both or neither, since their sum is what can be checked.
+fn known_contributions(
+    base: Option<Values>,
+    contributions: Option<BTreeMap<String, Values>>,
+    features: &[FeatureSpec],
+) -> Result<Option<Known>, String> {
+    let (base, contributions) = match (base, contributions) {
+        (None, None) => return Ok(None),
+        (Some(base), Some(contributions)) => (base, contributions),
+        _ => {
+            let problem = "`base` and `contributions` belong together; write both, or neither";
+            return Err(problem.to_owned());
+        }
+    };
+    let base = base
+        .doubles()
+        .map_err(|problem| format!("`base`: {problem}"))?;
+    let &[base] = base.as_slice() else {
+        return Err(format!("`base` has {} values; write one", base.len()));
+    };
+    let read = |values: Values, _| values.doubles();
+    let contributions = values::of_each_feature(contributions, features, read)
+        .map_err(|problem| format!("`contributions`: {problem}"))?;
+    let is_finite = |value: &f64| value.is_finite();
+    if !base.is_finite() || !contributions.iter().flatten().all(is_finite) {
+        let problem = "`base` or a contribution is not a finite number; leave both out, or calculate them again";
+        return Err(problem.to_owned());
     }
-
-    fn floats(self) -> Result<Vec<f32>, String> {
-        let Values::Float32(digits) = self else {
-            return Err("write {\"float32\": …}".to_owned());
-        };
-        let to_float = |word| f32::from_bits(u32::try_from(word).expect("8 digits are 32 bits"));
-        Ok(words(&digits, 8)?.into_iter().map(to_float).collect())
-    }
-}
-
-/// The numbers that each `length` hexadecimal digits stand for.
-fn words(digits: &str, length: usize) -> Result<Vec<u64>, String> {
-    let bad = || format!("write {length} hexadecimal digits for each value, and nothing between");
-    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit())
-        || !digits.len().is_multiple_of(length)
-    {
-        return Err(bad());
-    }
-    let word = |at| u64::from_str_radix(&digits[at..at + length], 16).map_err(|_| bad());
-    (0..digits.len()).step_by(length).map(word).collect()
+    Ok(Some((base, contributions)))
 }

@@ -10,9 +10,16 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Class, FeatureKind, FeatureSpec, Inputs, MANIFEST, Output, Pick};
+mod about;
+mod reasons;
+
+pub(super) use reasons::Explaining;
+
+use super::{Class, FeatureKind, FeatureSpec, Inputs, MANIFEST, Output, Pick, SIGNATURE};
 use crate::decide::Policy;
 use crate::error::{Fatal, Result};
+use about::Bounds;
+use reasons::{ReasonTable, ReasonsTable};
 
 const FEATURES_MAX: usize = 4096;
 const CHUNK_ROWS_MAX: i64 = 4096;
@@ -34,6 +41,7 @@ pub(super) struct Manifest {
     pub margin: Option<Output>,
     pub policy: Policy,
     pub features: Vec<FeatureSpec>,
+    pub explaining: Option<Explaining>,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +53,8 @@ struct Root {
     output: OutputTable,
     policy: PolicyTable,
     feature: Spanned<Vec<FeatureTable>>,
+    reasons: Option<Spanned<ReasonsTable>>,
+    reason: Option<Spanned<Vec<ReasonTable>>>,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +105,10 @@ struct FeatureTable {
     #[serde(rename = "type")]
     kind: Option<Spanned<String>>,
     impute: Option<Spanned<f64>>,
+    unit: Option<Spanned<String>>,
+    range: Option<Spanned<Bounds>>,
+    description: Option<Spanned<String>>,
+    personal: Option<Spanned<String>>,
 }
 
 /// Reads `bytes`, the content of the file at `path`.
@@ -122,26 +136,29 @@ impl Reader<'_> {
 
     fn check(&self, root: Root) -> Result<Manifest> {
         let inputs = root.model.matrix.map_or(Inputs::Columns, Inputs::Matrix);
-        Ok(Manifest {
+        let model_file = self.file_name("model.file", &root.model.file, &[])?;
+        let golden = root.model.golden.as_ref();
+        let golden_name =
+            |file: &Spanned<String>| self.file_name("model.golden", file, &[&model_file]);
+        let golden_file = golden.map(golden_name).transpose()?;
+        let margin = root.output.margin;
+        let mut manifest = Manifest {
             name: self.plain_name("name", &root.name)?,
             version: self.plain_name("version", &root.version)?,
-            model_file: self.file_name("model.file", &root.model.file)?,
-            golden_file: root
-                .model
-                .golden
-                .map(|file| self.file_name("model.golden", &file))
-                .transpose()?,
+            model_file,
+            golden_file,
             chunk_rows: self.chunk_rows(&root.model.chunk_rows)?,
             probability: self.output("output.probability", root.output.probability)?,
-            margin: root
-                .output
-                .margin
+            margin: margin
                 .map(|m| self.output("output.margin", m))
                 .transpose()?,
             policy: self.policy(&root.policy)?,
             features: self.features(root.feature, &inputs)?,
             inputs,
-        })
+            explaining: None,
+        };
+        manifest.explaining = self.reasons(root.reasons, root.reason, &manifest)?;
+        Ok(manifest)
     }
 
     /// Names stand in headers, metrics, paths and lines of text, so they are one plain word.
@@ -157,9 +174,12 @@ impl Reader<'_> {
         Ok(text.clone())
     }
 
-    fn file_name(&self, key: &str, file: &Spanned<String>) -> Result<String> {
+    /// `taken`: what the other files of the package are called.
+    fn file_name(&self, key: &str, file: &Spanned<String>, taken: &[&str]) -> Result<String> {
         let text = self.plain_name(key, file)?;
-        if text.starts_with('.') || text == MANIFEST {
+        let is_taken =
+            [MANIFEST, SIGNATURE].contains(&text.as_str()) || taken.contains(&text.as_str());
+        if text.starts_with('.') || is_taken {
             let message =
                 format!("`{key}` is {text:?}; write the name of another file in this folder");
             return Err(self.refuse(file.span(), message));
@@ -272,11 +292,13 @@ impl Reader<'_> {
         }
         self.check_impute(&name, kind, table)?;
         let impute = table.impute.as_ref().map(|impute| *impute.get_ref());
+        let about = self.about(&name, kind, table)?;
         Ok(FeatureSpec {
             name,
             sql: table.sql.get_ref().clone(),
             impute,
             kind,
+            about,
         })
     }
 

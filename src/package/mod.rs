@@ -12,13 +12,22 @@ use std::path::{Path, PathBuf};
 use crate::decide::Policy;
 use crate::error::{Fatal, Result};
 use crate::record::Digest;
+use manifest::Explaining;
 
+mod background;
 mod golden;
 mod manifest;
+mod reasons;
+mod signature;
+mod template;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use golden::Golden;
+pub use reasons::{Background, Group, Method, Reasons};
+pub use signature::{SIGNATURE, TrustKey};
+pub use template::Template;
 
 /// The name of the description in the folder.
 pub const MANIFEST: &str = "model.toml";
@@ -27,6 +36,7 @@ pub const MANIFEST: &str = "model.toml";
 const MANIFEST_MAX_BYTES: u64 = 1 << 20;
 const MODEL_MAX_BYTES: u64 = 1 << 31;
 const GOLDEN_MAX_BYTES: u64 = 1 << 26;
+const BACKGROUND_MAX_BYTES: u64 = 1 << 26;
 
 /// A model package that was read and checked, but whose model was not opened yet.
 #[derive(Clone, Debug)]
@@ -46,10 +56,13 @@ pub struct Package {
     pub policy: Policy,
     /// Rows with known answers, if the package has them.
     pub golden: Option<Golden>,
-    /// `model.toml`, the ONNX file and the golden rows as they were read, with their SHA-256.
+    /// How scores are explained. Without it they are not.
+    pub reasons: Option<Reasons>,
+    /// `model.toml`, the ONNX file, the golden rows and the background as they were read, with their SHA-256.
     pub manifest: PackageFile,
     pub model: PackageFile,
     pub golden_file: Option<PackageFile>,
+    pub background_file: Option<PackageFile>,
 }
 
 /// A file of the package.
@@ -69,6 +82,44 @@ pub struct FeatureSpec {
     /// What stands for null. Without it, null is NaN for floats and the empty text for texts.
     pub impute: Option<f64>,
     pub kind: FeatureKind,
+    pub about: About,
+}
+
+/// What the package says of a feature for people. It changes no score.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct About {
+    /// The unit of its values, like `EUR` or `days`.
+    pub unit: Option<String>,
+    /// The least and the greatest value, both included, that is usual; others are counted as out of range. In the
+    /// unit; finite, and for numbers only.
+    pub range: Option<[f64; 2]>,
+    pub description: Option<String>,
+    pub personal: Option<Personal>,
+}
+
+/// How far a feature's values lead to a person.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Personal {
+    /// They say nothing about a person.
+    None,
+    /// They lead to a person with further information only, which is kept elsewhere.
+    Pseudonymous,
+    /// They lead to a person.
+    Personal,
+}
+
+impl Personal {
+    pub const ALL: [Personal; 3] = [Personal::None, Personal::Pseudonymous, Personal::Personal];
+
+    /// As it is written in `model.toml`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Personal::None => "none",
+            Personal::Pseudonymous => "pseudonymous",
+            Personal::Personal => "personal",
+        }
+    }
 }
 
 /// The type of a feature. Integers and booleans cannot say "missing", so they always have an `impute`.
@@ -145,12 +196,28 @@ impl Package {
         let manifest = PackageFile::read(folder, MANIFEST, MANIFEST_MAX_BYTES)?;
         let checked = manifest::read(&folder.join(MANIFEST), &manifest.bytes)?;
         let model = PackageFile::read(folder, &checked.model_file, MODEL_MAX_BYTES)?;
+        let features = &checked.features;
         let read_golden = |file: &String| PackageFile::read(folder, file, GOLDEN_MAX_BYTES);
         let golden_file = checked.golden_file.as_ref().map(read_golden).transpose()?;
+        let explained = checked.explaining.is_some();
         let parse = |part: &PackageFile| {
-            golden::read(&folder.join(&part.file), &part.bytes, &checked.features)
+            golden::read(&folder.join(&part.file), &part.bytes, features, explained)
         };
         let golden = golden_file.as_ref().map(parse).transpose()?;
+        let explain = |explaining: Explaining| -> Result<_> {
+            let file =
+                PackageFile::read(folder, &explaining.background_file, BACKGROUND_MAX_BYTES)?;
+            let background = background::read(&folder.join(&file.file), &file.bytes, features)?;
+            let reasons = Reasons {
+                method: explaining.method,
+                background,
+                permutations: explaining.permutations,
+                language: explaining.language,
+                groups: explaining.groups,
+            };
+            Ok((reasons, file))
+        };
+        let (reasons, background_file) = checked.explaining.map(explain).transpose()?.unzip();
         Ok(Package {
             folder: folder.to_owned(),
             name: checked.name,
@@ -162,13 +229,27 @@ impl Package {
             margin: checked.margin,
             policy: checked.policy,
             golden,
+            reasons,
             manifest,
             model,
             golden_file,
+            background_file,
         })
     }
 
-    /// Reads the features alone: the model, and the golden rows, need not be there yet.
+    /// Reads the package in `folder` if every file in it is as `key` signed it. Nothing is parsed before.
+    ///
+    /// # Errors
+    /// As [`Package::load`]; [`Exit::Integrity`](crate::error::Exit::Integrity) if the folder has no `model.sig`, or
+    /// is not what it says.
+    pub fn load_signed(folder: &Path, key: &TrustKey) -> Result<Package> {
+        let signed = signature::verify(folder, key)?;
+        let package = Package::load(folder)?;
+        signed.covers(&package)?;
+        Ok(package)
+    }
+
+    /// Reads the features alone: the other files need not be there yet.
     ///
     /// # Errors
     /// If `model.toml` is missing, too large, or has a key or a value that it must not have.
@@ -182,12 +263,13 @@ impl Package {
     pub fn files(&self) -> Vec<&PackageFile> {
         let mut files = vec![&self.manifest, &self.model];
         files.extend(&self.golden_file);
+        files.extend(&self.background_file);
         files.sort_by(|a, b| a.file.cmp(&b.file));
         files
     }
 
     /// The digest of the whole package: of what `sha256sum` prints for its files in the order of their names,
-    /// so that an auditor can repeat it with `sha256sum golden.json model.onnx model.toml | sha256sum`.
+    /// so that an auditor can repeat it, for instance with `sha256sum golden.json model.onnx model.toml | sha256sum`.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(self.listing().as_bytes())

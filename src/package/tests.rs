@@ -3,6 +3,12 @@ use std::path::PathBuf;
 use super::*;
 use crate::error::Exit;
 
+mod about;
+mod reasons;
+mod schema;
+mod signature;
+mod template;
+
 const MANIFEST_TEXT: &str = r#"name = "card-risk"
 version = "1.2.0"
 

@@ -377,7 +377,8 @@ fn the_life_of_a_decision_is_on_one_page() {
                 "record audit:0:100, leader epoch ",
                 "decision approve, threshold none",
                 "score 1.7940998e-5, margin -10.928219",
-                "feature",
+                "event transaction_id \"snpntbqpncfrhfdj\" event_type \"authorization\" ",
+                "features amount_log 2.1972246 amount_to_average 0.1034795 ",
             ][..],
         ),
         (
@@ -386,6 +387,8 @@ fn the_life_of_a_decision_is_on_one_page() {
                 "record audit:3:0, ",
                 "rejected malformed in decode",
                 "payload 11 bytes, committed to by ",
+                "event transaction_id null event_type null ",
+                "features amount_log null amount_to_average null ",
             ],
         ),
     ] {
@@ -399,6 +402,9 @@ fn the_life_of_a_decision_is_on_one_page() {
         for word in words.iter().chain(&[&*proven, model]) {
             assert!(page.contains(word), "{word:?} is not in\n{}", ended.stdout);
         }
+        // All is said but one: who is approved has crossed no threshold, who is rejected was in no chunk.
+        let unsaid = page.split([' ', ',', ';']).filter(|word| *word == "none");
+        assert_eq!(unsaid.count(), 1, "{ended}");
     }
     let ended = archive.audit("show", &[&id_of(&twice())]);
     let pages = ended

@@ -86,6 +86,7 @@ class Evidence(unittest.TestCase):
         good = sign(ours, 3, head)
         of_another_partition, of_another_message = sign(ours, 4, head), sign(ours, 3, bytes(32))
         forged = good[:4] + sign(theirs, 3, head)[4:]
+        under_another_key = sign(theirs, 3, head)[:4] + good[4:]
         absent = "no scorer has signed it"
         for signatures, faults in (
             ([good], []),
@@ -96,6 +97,7 @@ class Evidence(unittest.TestCase):
             ([of_another_message], [absent]),
             ([sign(theirs, 3, head)], [absent]),
             ([forged], [absent]),
+            ([under_another_key], [absent]),
         ):
             partition = evidence.Partition(3, Scorers([public_text(ours)]))
             headers = [(evidence.HEADER, coordinates)] + [(signature.HEADER, each) for each in signatures]

@@ -227,17 +227,25 @@ def audit(pipeline: Pipeline, command: str, *more: str) -> dict:
     """What a command for auditors reports of the archive."""
     trust = ["--trust", str(pipeline.keys / "trust.toml"), "--output", "json"]
     line = [str(pipeline.probity), command, str(pipeline.archive), *trust, *more]
-    return json.loads(subprocess.run(line, capture_output=True, text=True).stdout)
+    return reported(line)
 
 
 def accounts(pipeline: Pipeline) -> dict:
     """What the accounting tool of the tests says."""
     name = pipeline.name
-    command = [sys.executable, "-B", PYTHON_TESTS / "accounting.py"]
+    command = [os.environ["PROBITY_PYTHON"], "-B", PYTHON_TESTS / "accounting.py"]
     command += ["--bootstrap", pipeline.broker.bootstrap, "--group", name, "--input", name]
     command += ["--scored", f"{name}.scored", "--evidence", f"{name}.evidence", "--dlq", f"{name}.dlq"]
     command += ["--trust", pipeline.keys / "trust.toml", "--archive", pipeline.archive, "--wait", "10"]
-    return json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+    return reported(command)
+
+
+def reported(command: list) -> dict:
+    """The JSON that a program prints, whatever it ends with: findings are for the caller to judge."""
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if not ended.stdout:
+        raise SystemExit(f"{command[0]} ended with {ended.returncode} and reported nothing: {ended.stderr}")
+    return json.loads(ended.stdout)
 
 
 def read_scored(pipeline: Pipeline) -> list[tuple[int, float]]:

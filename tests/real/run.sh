@@ -17,9 +17,11 @@ DATA="$(deploy/setup/realdata.sh)" || {
     exit 0
 }
 PYTHON="$(deploy/setup/python.sh tests/python/oracles.lock)"
+# The accounting tool of the tests has an environment of its own.
+PROBITY_PYTHON="$(deploy/setup/python.sh tests/python/requirements.lock)"
 KAFKA_LIBS="$(deploy/setup/kafka.sh)"
 ORT_DYLIB_PATH="$(deploy/setup/onnxruntime.sh)"
-export KAFKA_LIBS ORT_DYLIB_PATH
+export KAFKA_LIBS ORT_DYLIB_PATH PROBITY_PYTHON
 cargo build --release --locked
 exec "$PYTHON" -B tests/real/run.py --data "$DATA" \
     --probity "${CARGO_TARGET_DIR:-target}/release/probity" "$@"

@@ -1,0 +1,296 @@
+//! Models of three libraries, with contributions that Python calculated by the definition of Shapley values from each
+//! library's own predictions (`tests/models/reasons.py`).
+
+use std::fs;
+use std::path::Path;
+
+use prost::Message as _;
+
+use crate::explain::onnx;
+use crate::explain::{Explainer, Kind};
+use crate::infer::testing::{fixture, runtime};
+use crate::infer::{Model, Provider};
+use crate::package::{Method, Package};
+
+const FIXTURES: [&str; 3] = ["reasons-lightgbm", "reasons-xgboost", "reasons-catboost"];
+const AMPLE: usize = 1 << 28;
+
+/// What is said of the package: the explainer, or why there is none.
+fn explainer(package: &Package, max_bytes: usize) -> Result<Explainer, String> {
+    let runtime = runtime("explain").expect("the test asked for it");
+    let mut model = Model::open(package, runtime, &[Provider::Cpu]).map_err(|e| e.to_string())?;
+    let explainer = Explainer::open(package, &mut model, max_bytes).map_err(|e| e.to_string())?;
+    Ok(explainer.expect("the package has reasons"))
+}
+
+/// A copy of the fixture, changed.
+fn changed(name: &str, change: impl FnOnce(&Path)) -> Package {
+    let source = fixture(name).folder;
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(source).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    change(folder.path());
+    Package::load(folder.path()).expect("the change leaves a package")
+}
+
+/// With the trees of the ONNX file changed, and without the scores that would give the change away first.
+fn with_other_trees(name: &str, change: impl FnOnce(&mut onnx::Node)) -> Package {
+    let mut package = changed(name, |folder| {
+        let path = folder.join("model.onnx");
+        let mut model = onnx::Model::decode(&*fs::read(&path).unwrap()).unwrap();
+        let nodes = &mut model.graph.as_mut().unwrap().node;
+        let trees = nodes
+            .iter_mut()
+            .find(|n| n.op_type.starts_with("TreeEnsemble"));
+        change(trees.unwrap());
+        fs::write(&path, model.encode_to_vec()).unwrap();
+    });
+    let runtime = runtime("explain").expect("the test asked for it");
+    let golden = package.golden.take().unwrap();
+    let mut model = Model::open(&package, runtime, &[Provider::Cpu]).unwrap();
+    let scored = model.run(&golden.columns).unwrap();
+    package.golden = Some(crate::package::Golden {
+        score: scored.score,
+        margin: scored.margin,
+        ..golden
+    });
+    package
+}
+
+fn ints<'a>(node: &'a mut onnx::Node, name: &str) -> &'a mut Vec<i64> {
+    let attribute = node.attribute.iter_mut().find(|a| a.name == name);
+    &mut attribute.unwrap().ints
+}
+
+#[test]
+fn contributions_are_those_that_python_calculates() {
+    if runtime("explain::contributions_are_those_that_python_calculates").is_none() {
+        return;
+    }
+    for name in FIXTURES {
+        let package = fixture(name);
+        let golden = package.golden.as_ref().unwrap();
+        assert!(
+            golden.base.is_some() && golden.contributions.is_some(),
+            "{name}"
+        );
+        let explainer = explainer(&package, AMPLE).unwrap();
+        assert!(matches!(explainer.kind, Kind::Trees(_)), "{name}");
+        assert_eq!(explainer.method(), "tree-interventional");
+        assert_eq!(explainer.evaluations(), 0);
+    }
+}
+
+#[test]
+fn a_model_that_is_not_the_golden_one_is_refused() {
+    if runtime("explain::a_model_that_is_not_the_golden_one_is_refused").is_none() {
+        return;
+    }
+    for name in FIXTURES {
+        let swapped = with_other_trees(name, |node| {
+            let yes = ints(node, "nodes_truenodeids")[0];
+            let no = std::mem::replace(&mut ints(node, "nodes_falsenodeids")[0], yes);
+            ints(node, "nodes_truenodeids")[0] = no;
+        });
+        let moved = with_other_trees(name, |node| {
+            let values = node.attribute.iter_mut().find(|a| a.name == "nodes_values");
+            values.unwrap().floats[0] += 0.75;
+        });
+        let mut other_background = fixture(name);
+        let reasons = other_background.reasons.as_mut().unwrap();
+        let rows = reasons.background.rows - 1;
+        for column in &mut reasons.background.columns {
+            *column = column.slice(0, rows);
+        }
+        reasons.background.rows = rows;
+        for (what, package) in [
+            ("swapped children", &swapped),
+            ("another threshold", &moved),
+            ("another background", &other_background),
+        ] {
+            let why = explainer(package, AMPLE)
+                .err()
+                .unwrap_or_else(|| panic!("{name}: {what}"));
+            assert!(why.contains("golden.json has"), "{name}, {what}: {why}");
+        }
+    }
+}
+
+#[test]
+fn tables_that_are_too_large_are_refused() {
+    if runtime("explain::tables_that_are_too_large_are_refused").is_none() {
+        return;
+    }
+    for name in FIXTURES {
+        let why = explainer(&fixture(name), 1000)
+            .err()
+            .expect("1000 bytes are too few");
+        assert!(
+            why.contains("model.toml: [reasons]: the tables for its"),
+            "{why}"
+        );
+        assert!(why.contains("explain.memory"), "{why}");
+    }
+}
+
+/// Trees that were exported as usual give a probability and no margin: their own sum is the margin.
+#[test]
+fn a_classifier_that_gives_probabilities_alone_is_explained_by_its_trees() {
+    let name = "explain::a_classifier_that_gives_probabilities_alone_is_explained_by_its_trees";
+    let Some(runtime) = runtime(name) else {
+        return;
+    };
+    for name in ["lightgbm", "lightgbm-zipmap", "xgboost"] {
+        let mut package = fixture(name);
+        let reasons = fixture("reasons-lightgbm").reasons;
+        package.reasons = reasons;
+        let explainer = explainer(&package, AMPLE).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let mut model = Model::open(&package, runtime, &[Provider::Cpu]).unwrap();
+        let golden = package.golden.as_ref().unwrap();
+        let found = explainer
+            .explain(&mut model, &golden.columns, None, &[0, 5])
+            .unwrap();
+        for (at, row) in [0, 5].into_iter().enumerate() {
+            let probability = crate::explain::logistic(found.sum(at));
+            assert!(
+                (probability - f64::from(golden.score[row])).abs() < 1e-6,
+                "{name}"
+            );
+        }
+    }
+}
+
+/// Each method says of which other one a model is.
+#[test]
+fn a_model_of_another_kind_is_refused_with_the_method_to_write() {
+    let name = "explain::a_model_of_another_kind_is_refused_with_the_method_to_write";
+    if runtime(name).is_none() {
+        return;
+    }
+    let mut trees = fixture("reasons-lightgbm");
+    trees.reasons.as_mut().unwrap().method = Method::Linear;
+    let mut network = fixture("mlp");
+    let mut reasons = fixture("reasons-lightgbm").reasons.unwrap();
+    let filled = |column: &arrow::array::ArrayRef| -> arrow::array::ArrayRef {
+        let zeros = arrow::array::Float32Array::from(vec![0.0; column.len()]);
+        std::sync::Arc::new(zeros)
+    };
+    reasons.background.columns = reasons.background.columns.iter().map(filled).collect();
+    network.reasons = Some(reasons.clone());
+    let mut mixed = fixture("kinds");
+    let columns = mixed.golden.as_ref().unwrap().columns.iter();
+    reasons.background.columns = columns.map(|c| c.slice(0, 3)).collect();
+    reasons.background.rows = 3;
+    mixed.reasons = Some(reasons);
+    for (package, says) in [
+        (
+            &trees,
+            "the margin is a sum over trees; write method = \"tree\"",
+        ),
+        (
+            &network,
+            "output `margin` comes from Identity, and is neither",
+        ),
+        (&network, "write method = \"permutation\" for such a model"),
+        (
+            &mixed,
+            "feature `digits` is string, and exact methods need float32",
+        ),
+    ] {
+        let why = explainer(package, AMPLE).err().expect("it is refused");
+        assert!(why.contains(says), "{why}");
+    }
+}
+
+/// Approximate, but whole: base and contributions are the margin, whatever the types of the features.
+#[test]
+fn permutations_add_up_to_the_margin_and_are_repeatable() {
+    let name = "explain::permutations_add_up_to_the_margin_and_are_repeatable";
+    let Some(runtime) = runtime(name) else {
+        return;
+    };
+    for name in ["mlp", "kinds", "reasons-lightgbm"] {
+        let mut package = fixture(name);
+        let mut golden = package.golden.take().unwrap();
+        let mut reasons = fixture("reasons-lightgbm").reasons.unwrap();
+        reasons.method = Method::Permutation;
+        reasons.permutations = 3;
+        reasons.background.columns = golden.columns.iter().map(|c| c.slice(0, 4)).collect();
+        reasons.background.rows = 4;
+        golden.base = None;
+        golden.contributions = None;
+        package.reasons = Some(reasons);
+        let explainer = explainer(&package, AMPLE).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let width = u32::try_from(package.features.len()).unwrap();
+        assert_eq!(explainer.evaluations(), 4 * 3 * 2 * (width - 1), "{name}");
+        let mut model = Model::open(&package, runtime, &[Provider::Cpu]).unwrap();
+        let margins = model.run(&golden.columns).unwrap().margin.unwrap();
+        let rows: Vec<usize> = (10..20).collect();
+        let mut explain = |rows: &[usize]| {
+            explainer
+                .explain(&mut model, &golden.columns, Some(&margins), rows)
+                .unwrap()
+        };
+        let together = explain(&rows);
+        assert_eq!(together.rows, rows);
+        for (at, row) in rows.iter().enumerate() {
+            let margin = f64::from(margins[*row]);
+            assert!(
+                (together.sum(at) - margin).abs() <= 1e-9,
+                "{name}, row {row}"
+            );
+            let alone = explain(&[*row]);
+            for (together, alone) in together.contributions.iter().zip(&alone.contributions) {
+                assert_eq!(
+                    together[at].to_bits(),
+                    alone[0].to_bits(),
+                    "{name}, row {row}"
+                );
+            }
+        }
+    }
+}
+
+/// With every permutation tried often, the approximation comes close to the exact values.
+#[test]
+fn permutations_come_close_to_the_exact_values() {
+    let name = "explain::permutations_come_close_to_the_exact_values";
+    let Some(runtime) = runtime(name) else {
+        return;
+    };
+    let exact = fixture("reasons-lightgbm");
+    let mut approximate = exact.clone();
+    approximate.golden = None;
+    let reasons = approximate.reasons.as_mut().unwrap();
+    (reasons.method, reasons.permutations) = (Method::Permutation, 40);
+    let golden = exact.golden.as_ref().unwrap();
+    let mut model = Model::open(&exact, runtime, &[Provider::Cpu]).unwrap();
+    let margins = model.run(&golden.columns).unwrap().margin.unwrap();
+    let mut explain = |package: &Package| {
+        let explainer = explainer(package, AMPLE).unwrap();
+        explainer
+            .explain(&mut model, &golden.columns, Some(&margins), &[0, 1, 2])
+            .unwrap()
+    };
+    let (exact, near) = (explain(&exact), explain(&approximate));
+    assert!((exact.base - near.base).abs() < 1e-5);
+    let largest = |a: &crate::explain::Attributions| {
+        a.contributions
+            .iter()
+            .flatten()
+            .fold(0.0_f64, |most, value| most.max(value.abs()))
+    };
+    let differences = exact
+        .contributions
+        .iter()
+        .flatten()
+        .zip(near.contributions.iter().flatten());
+    for (exact_value, near_value) in differences {
+        assert!(
+            (exact_value - near_value).abs() < 0.05 * largest(&exact),
+            "{exact_value} {near_value}"
+        );
+    }
+}

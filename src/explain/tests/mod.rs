@@ -1,0 +1,4 @@
+mod brute;
+mod fixtures;
+mod random;
+mod tables;

@@ -1,0 +1,101 @@
+//! Columns of numbers in JSON, to the bit: `{"float32": "<digits>"}`.
+//!
+//! Floats are written as the hexadecimal digits of their bits, 8 or 16 a value and nothing between, because
+//! the point of them is every bit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray};
+use serde::Deserialize;
+
+use super::{FeatureKind, FeatureSpec};
+
+/// The values of one column, as they are written.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Values {
+    Float32(String),
+    Float64(String),
+    Int64(Vec<i64>),
+    Boolean(Vec<bool>),
+    String(Vec<String>),
+}
+
+/// What stands under the name of each feature, in the order of the features.
+///
+/// # Errors
+/// What is wrong and what to write, if a feature has none, or a name is no feature.
+pub(super) fn of_each_feature<T>(
+    mut found: BTreeMap<String, Values>,
+    features: &[FeatureSpec],
+    read: impl Fn(Values, FeatureKind) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let mut columns = Vec::with_capacity(features.len());
+    for FeatureSpec { name, kind, .. } in features {
+        let values = found
+            .remove(name)
+            .ok_or_else(|| format!("no column `{name}`; write one for each feature"))?;
+        columns.push(read(values, *kind).map_err(|problem| format!("column `{name}`: {problem}"))?);
+    }
+    match found.keys().next() {
+        None => Ok(columns),
+        Some(name) => Err(format!(
+            "column `{name}` is no feature of model.toml; take it out"
+        )),
+    }
+}
+
+impl Values {
+    /// As a column of the feature's type.
+    pub fn column(self, kind: FeatureKind) -> Result<ArrayRef, String> {
+        Ok(match (kind, self) {
+            (FeatureKind::Float32, values @ Values::Float32(_)) => {
+                Arc::new(Float32Array::from(values.floats()?))
+            }
+            (FeatureKind::Float64, values @ Values::Float64(_)) => {
+                Arc::new(Float64Array::from(values.doubles()?))
+            }
+            (FeatureKind::Int64, Values::Int64(values)) => Arc::new(Int64Array::from(values)),
+            (FeatureKind::Boolean, Values::Boolean(values)) => Arc::new(BooleanArray::from(values)),
+            (FeatureKind::Utf8, Values::String(values)) => Arc::new(StringArray::from(values)),
+            _ => {
+                return Err(format!(
+                    "the feature is {}; write {{{:?}: …}}",
+                    kind.as_str(),
+                    kind.as_str()
+                ));
+            }
+        })
+    }
+
+    pub fn floats(self) -> Result<Vec<f32>, String> {
+        let Values::Float32(digits) = self else {
+            return Err("write {\"float32\": …}".to_owned());
+        };
+        let to_float = |word| f32::from_bits(u32::try_from(word).expect("8 digits are 32 bits"));
+        Ok(words(&digits, 8)?.into_iter().map(to_float).collect())
+    }
+
+    pub fn doubles(self) -> Result<Vec<f64>, String> {
+        let Values::Float64(digits) = self else {
+            return Err("write {\"float64\": …}".to_owned());
+        };
+        Ok(words(&digits, 16)?
+            .into_iter()
+            .map(f64::from_bits)
+            .collect())
+    }
+}
+
+/// The numbers that each `length` hexadecimal digits stand for.
+fn words(digits: &str, length: usize) -> Result<Vec<u64>, String> {
+    let bad = || format!("write {length} hexadecimal digits for each value, and nothing between");
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        || !digits.len().is_multiple_of(length)
+    {
+        return Err(bad());
+    }
+    let word = |at| u64::from_str_radix(&digits[at..at + length], 16).map_err(|_| bad());
+    (0..digits.len()).step_by(length).map(word).collect()
+}
