@@ -37,7 +37,7 @@ class Source:
     names: list | None = None
     tolerance: float = TOLERANCE
     trees: Trees | None = None
-    weights: np.ndarray | None = None
+    weights: tuple | None = None
     # By the model's own pipeline; probity does it before the model.
     impute: list | None = None
     # The model as `shap` reads it, if `shap` gives log-odds for it.
@@ -188,7 +188,9 @@ def of_sklearn(model):
         centre, scale = (before[0].mean_, before[0].scale_) if before else (None, None)
         if kind == "LogisticRegression":
             graph = graphs.of_layers(width, centre, scale, [(last.coef_.T, last.intercept_)], None)
-            weights = last.coef_[0] / (1.0 if scale is None else scale)
+            scale = np.ones(width) if scale is None else scale
+            # As they are, and as the 32-bit constants of the graph give them.
+            weights = last.coef_[0] / scale, np.float32(last.coef_[0]).astype(np.float64) / np.float32(scale).astype(np.float64)
             return Source(library, width, "linear", quietly(model.decision_function), graph, facts, names, weights=weights, impute=impute)
         activation = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "identity": None}[last.activation]
         graph = graphs.of_layers(width, centre, scale, list(zip(last.coefs_, last.intercepts_, strict=True)), activation)
