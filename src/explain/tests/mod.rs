@@ -1,4 +1,5 @@
 mod brute;
 mod fixtures;
 mod random;
+mod reference;
 mod tables;
