@@ -8,7 +8,8 @@ Reads the matrix that probity itself computed, so there is no second implementat
     python=$(deploy/setup/python.sh tests/python/oracles.lock)
     $python config/models/train.py --features features.parquet --truth truth.csv
 
-Writes into both packages: model.onnx, golden.json, the thresholds in model.toml, and MODEL_CARD.md.
+Writes into both packages: model.onnx, golden.json, background.json, the thresholds in model.toml, and
+MODEL_CARD.md. Texts of reasons stand in the first package's model.toml; see reasons.py for the rest of them.
 The other package's model.toml is the first one's under another name. Payments are
 split by time: models are fitted on the first 80 %, thresholds chosen on the next 10 %, and the card
 reports the last 10 %, which nothing else has seen. Seeded and single-threaded: the same matrix gives
@@ -38,6 +39,7 @@ import onnxruntime
 import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
+import reasons
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import average_precision_score
@@ -45,6 +47,8 @@ from sklearn.neural_network import MLPClassifier
 
 SEED = 1
 HERE = Path(__file__).resolve().parent
+# The package whose model.toml is written by hand.
+BASE = "card-risk"
 # What the thresholds are chosen for.
 DECLINE_PRECISION = 0.90
 REVIEW_ALERT_RATE = 0.005
@@ -60,7 +64,7 @@ def main():
     arguments.add_argument("--out", default=HERE, type=Path, help="folder of both packages")
     arguments = arguments.parse_args()
 
-    package = tomllib.loads((HERE / "card-risk" / "model.toml").read_text())
+    package = tomllib.loads((HERE / BASE / "model.toml").read_text())
     names = [feature["name"] for feature in package["feature"]]
     rows, fraud, scenario = read(arguments.features, arguments.truth, names)
     parts = Parts(names, rows, fraud, scenario)
@@ -68,10 +72,14 @@ def main():
 
     trees = fit_trees(parts, names)
     expected = trees.predict(parts.report[0], num_threads=1)
-    finish(arguments.out, "card-risk", trees_graph(trees, len(names)), expected, parts, None)
+    background = reasons.background(parts)
+    known = lambda rows: reasons.contributions(trees, missing_goes_left, background, rows)
+    graph = trees_graph(trees, len(names))
+    finish(arguments.out, "card-risk", graph, expected, parts, background, known)
     network, graph = fit_network(parts)
     expected = network(parts.report[0])
-    finish(arguments.out, "card-risk-mlp", graph, expected, parts, package)
+    background = reasons.background_of_network(background, run(graph, background)[1])
+    finish(arguments.out, "card-risk-mlp", graph, expected, parts, background, None)
 
 
 def read(features, truth, names):
@@ -285,32 +293,28 @@ def scores(model, rows):
     return run(model, rows)[0]
 
 
-def golden(model, parts):
-    """Known answers: half of the rows spread over the last part, half frauds of it, one chunk."""
+def golden(model, parts, known):
+    """Known answers: half of the rows spread over the last part, half frauds of it, one chunk. `known`
+    gives the base and the contributions of rows, where they are exact."""
     rows, fraud = parts.report
-    spread = numpy.linspace(0, len(rows) - 1, GOLDEN_ROWS // 2).astype(int)
+    spread = reasons.spread(len(rows), GOLDEN_ROWS // 2)
     caught = numpy.flatnonzero(fraud)
-    caught = caught[numpy.linspace(0, len(caught) - 1, GOLDEN_ROWS // 2).astype(int)]
+    caught = caught[reasons.spread(len(caught), GOLDEN_ROWS // 2)]
     rows = rows[numpy.concatenate([spread, caught])]
     score, margin = run(model, rows)
-    columns = {name: bits(rows[:, place]) for place, name in enumerate(parts.names)}
-    entries = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in columns.items())
     lines = [
         f'"onnxruntime": "{onnxruntime.__version__}"',
         f'"chunk_rows": {len(rows)}',
-        f'"columns": {{\n{entries}\n}}',
-        f'"score": {json.dumps(bits(score))}',
-        f'"margin": {json.dumps(bits(margin))}',
+        f'"columns": {{\n{reasons.table(parts.names, rows)}\n}}',
+        f'"score": {json.dumps(reasons.bits(score))}',
+        f'"margin": {json.dumps(reasons.bits(margin))}',
     ]
+    if known:
+        lines += reasons.golden_lines(parts.names, *known(rows))
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def bits(values):
-    """Each float as the eight hexadecimal digits of its bits."""
-    return {"float32": values.astype(">f4").tobytes().hex()}
-
-
-def finish(out, name, model, expected, parts, base):
+def finish(out, name, model, expected, parts, background, known):
     """Chooses thresholds, measures, and writes the package. `expected` is what the library that
     fitted the model says of the last part."""
     reported = scores(model, parts.report[0])
@@ -321,30 +325,29 @@ def finish(out, name, model, expected, parts, base):
     folder = out / name
     folder.mkdir(exist_ok=True)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
-    (folder / "golden.json").write_text(golden(model, parts))
-    source = HERE / "card-risk" / "model.toml"
-    text = source.read_text()
-    if base:
-        text = derived(text, base["name"], name)
+    (folder / "golden.json").write_text(golden(model, parts, known))
+    (folder / "background.json").write_text(reasons.background_file(parts.names, background))
+    text = (HERE / BASE / "model.toml").read_text()
+    if name != BASE:
+        text = derived(text, name)
     text = re.sub(r"(?m)^review = .*$", f"review = {review:.3f}", text)
     text = re.sub(r"(?m)^decline = .*$", f"decline = {decline:.3f}", text)
     (folder / "model.toml").write_text(text)
     figures = measure(reported, parts, review, decline)
-    kind = type_of(model)
-    (folder / "MODEL_CARD.md").write_text(card(name, kind, review, decline, figures, parts))
+    text = card(name, model, review, decline, figures, parts, len(background))
+    (folder / "MODEL_CARD.md").write_text(text)
     print(f"{name}: {figures}, differs from its library by {difference:.1e}")
 
 
-def derived(text, base, name):
-    """The same features and outputs under another name."""
-    text = text.replace(f'name = "{base}"', f'name = "{name}"', 1)
+def derived(text, name):
+    """The same features, outputs and words under another name, explained by another method."""
+    text = reasons.of_network(text.replace(f'name = "{BASE}"', f'name = "{name}"', 1))
     head = "# The reference model as a network. Written by train.py from ../card-risk/model.toml.\n"
     return head + text[text.index("\nname = ") :]
 
 
-def type_of(model):
-    trees = any(node.op_type == "TreeEnsembleRegressor" for node in model.graph.node)
-    return "LightGBM, 200 trees of at most 31 leaves" if trees else "network, layers of 256 and 128"
+def is_trees(model):
+    return any(node.op_type == "TreeEnsembleRegressor" for node in model.graph.node)
 
 
 def thresholds(score, fraud):
@@ -379,7 +382,12 @@ def measure(score, parts, review, decline):
     }
 
 
-def card(name, kind, review, decline, figures, parts):
+def card(name, model, review, decline, figures, parts, background):
+    kind, method = (
+        ("LightGBM, 200 trees of at most 31 leaves", "Exact Shapley values")
+        if is_trees(model)
+        else ("network, layers of 256 and 128", "Approximate Shapley values (permutations)")
+    )
     caught = "\n".join(
         f"| {scenario.replace('_', ' ')} | {share:.0%} |"
         for scenario, share in figures["recall_by_scenario"].items()
@@ -410,6 +418,9 @@ precision of {DECLINE_PRECISION:.0%}.
 | fraud | stopped |
 |---|---|
 {caught}
+
+**Reasons.** {method} of the log-odds, compared with {background} generated payments that are no fraud. They say
+what the model looked at, not what caused a fraud.
 
 **Limits.** Windows of thirty days are short at the head of a stream: expect more false alerts there.
 The rate of two payments a card and day is part of what was learnt.

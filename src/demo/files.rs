@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Fatal, Result};
 use crate::keys::Keys;
 
-const FILES: [(&str, &[u8]); 4] = [
+const FILES: [(&str, &[u8]); 5] = [
     ("payment.avsc", include_bytes!("../../schemas/payment.avsc")),
     (
         "card-risk/model.toml",
@@ -19,6 +19,10 @@ const FILES: [(&str, &[u8]); 4] = [
     (
         "card-risk/golden.json",
         include_bytes!("../../config/models/card-risk/golden.json"),
+    ),
+    (
+        "card-risk/background.json",
+        include_bytes!("../../config/models/card-risk/background.json"),
     ),
 ];
 

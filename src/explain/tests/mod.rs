@@ -2,4 +2,5 @@ mod brute;
 mod fixtures;
 mod live;
 mod random;
+mod reference;
 mod tables;
