@@ -49,7 +49,8 @@ oracles: ## Makes the model fixtures again with Python's libraries, compares the
 	@deploy/setup/system.sh build
 	@python="$$(deploy/setup/python.sh tests/python/oracles.lock)" && "$$python" -B tests/models/make.py --check && \
 		"$$python" -B tests/models/reasons.py --check && \
-		"$$python" -B tests/models/sign.py --check
+		"$$python" -B tests/models/sign.py --check && \
+		"$$python" -B -m unittest discover --start-directory tests/models --verbose
 
 .PHONY: real-data
 real-data: ## Trains on real card transactions, sends the rest through Kafka, and reports. Options: make real-data ARGS="--runs 5"

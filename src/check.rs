@@ -29,6 +29,7 @@ pub fn run(config: &Config, out: &mut dyn Write) -> Result<()> {
             let fields = setup.schema.fields().len();
             print(&well(format!("input schema with {fields} fields")))?;
             print(&well(setup.describe()))?;
+            print(&well(setup.describe_reasons()))?;
         }
         Err(fatal) => print(&ill("schema, model and runtime", &fatal))?,
     }

@@ -280,7 +280,9 @@ impl<'c> Lane<'c> {
                     margin: verdict.margin,
                     decision: verdict.decision,
                 };
-                records::write_scored(&mut bytes, &self.stamp, &scored);
+                records::write_scored(&mut bytes, &self.stamp, &scored, |out| {
+                    self.stages.write_reasons(out, batch.payload(), row)
+                });
                 if bytes.len() - start > self.settings.value_bytes_max {
                     bytes.truncate(start);
                     too_large.push(row);

@@ -12,18 +12,20 @@ pub enum Step {
     Features,
     Infer,
     Decide,
+    Explain,
     Evidence,
     Publish,
     Commit,
 }
 
 impl Step {
-    pub const ALL: [Step; 8] = [
+    pub const ALL: [Step; 9] = [
         Step::Gather,
         Step::Decode,
         Step::Features,
         Step::Infer,
         Step::Decide,
+        Step::Explain,
         Step::Evidence,
         Step::Publish,
         Step::Commit,
@@ -37,6 +39,7 @@ impl Step {
             Step::Features => "features",
             Step::Infer => "infer",
             Step::Decide => "decide",
+            Step::Explain => "explain",
             Step::Evidence => "evidence",
             Step::Publish => "publish",
             Step::Commit => "commit",

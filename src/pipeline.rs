@@ -218,6 +218,7 @@ pub fn run(
             "scoring with {}",
             setup.describe()
         );
+        info!("{}", setup.describe_reasons());
         start_lanes(
             &mut workers,
             config,
@@ -468,6 +469,7 @@ impl Observer for Eyes {
         }
         if round.fate == Fate::Committed {
             metrics.unknown_fields(round.decided.unknown_fields());
+            metrics.explained(round.decided.explanations.count() as u64);
             for (reason, count) in round.reasons() {
                 metrics.rejected(reason, count);
             }

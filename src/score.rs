@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::Array as _;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::batch::{Batch, Payload};
 use crate::config::Config;
@@ -139,6 +140,7 @@ struct ScoredLine<'a> {
     score: f32,
     margin: Option<f32>,
     decision: &'static str,
+    explanation: Option<&'a RawValue>,
     model: &'a Model<'a>,
     policy_version: &'a str,
     event_time: Option<i64>,
@@ -162,8 +164,13 @@ fn write_lines(
         stages.event_ids(batch.payload()),
         stages.event_times(batch.payload()),
     );
+    let mut reasons = Vec::new();
     for (row, origin) in batch.lineage().origins().iter().enumerate() {
         let line = origin.first().0;
+        reasons.clear();
+        let explanation = stages
+            .write_reasons(&mut reasons, batch.payload(), row)
+            .then(|| serde_json::from_slice(&reasons).expect("it is JSON"));
         let written = match (batch.lineage().rejection(row), stages.verdict(batch, row)) {
             (None, Some(verdict)) => serde_json::to_writer(
                 &mut *out,
@@ -173,6 +180,7 @@ fn write_lines(
                     score: verdict.score,
                     margin: verdict.margin,
                     decision: verdict.decision.as_str(),
+                    explanation,
                     model,
                     policy_version,
                     event_time: times.is_valid(row).then(|| times.value(row)),

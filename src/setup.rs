@@ -15,6 +15,7 @@ use crate::decode::{Decoder, Format, Settings as Decoding, UnknownFields};
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::Facts;
 use crate::evidence::columns::EVENT_PREFIX;
+use crate::explain::live::{Narrator, Rows};
 use crate::features::{Definition, FeatureSet, FeatureType};
 use crate::infer::{Model, Provider, Runtime};
 use crate::lane::{self, Sealer};
@@ -48,6 +49,7 @@ pub struct Setup {
     roles: (String, String),
     admission: String,
     provider: String,
+    narrator: Option<Narrator>,
     /// Says on what the model runs.
     pub runtime_document: String,
 }
@@ -81,6 +83,7 @@ impl Setup {
             ),
             admission: String::new(),
             provider: String::new(),
+            narrator: None,
             runtime_document: String::new(),
         };
         setup.features()?;
@@ -92,6 +95,7 @@ impl Setup {
             Some(admission) => admission.to_string(),
             None => model.probe(&sample(&setup.definitions))?.to_string(),
         };
+        setup.narrator = narrator(config, &setup.package, &mut model)?;
         setup.stages()?;
         Ok(setup)
     }
@@ -123,6 +127,7 @@ impl Setup {
             self.features()?,
             self.model()?,
             self.package.policy.clone(),
+            self.narrator.clone(),
         )
     }
 
@@ -197,6 +202,26 @@ impl Setup {
         }
     }
 
+    /// How decisions are explained, for people and logs.
+    #[must_use]
+    pub fn describe_reasons(&self) -> String {
+        match &self.narrator {
+            None => "decisions are not explained: the package has no [reasons]".to_owned(),
+            Some(narrator) => {
+                let explainer = narrator.explainer();
+                let rows = match narrator.rows() {
+                    Rows::None => "no event".to_owned(),
+                    Rows::All => "all events".to_owned(),
+                    Rows::NotApproved { one_in: 0 } => "events that are not approved".to_owned(),
+                    Rows::NotApproved { one_in } => {
+                        format!("events that are not approved, and one in {one_in} of the others")
+                    }
+                };
+                format!("{} for {rows}: {}", explainer.method(), explainer.summary())
+            }
+        }
+    }
+
     /// One line for people and logs.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -233,6 +258,20 @@ pub fn reading(config: &Config) -> Result<(InputSchema, Decoding)> {
         registry: registry(config)?,
     };
     Ok((schema, decoding))
+}
+
+/// What explains the package's decisions, as the configuration asks.
+fn narrator(config: &Config, package: &Package, model: &mut Model) -> Result<Option<Narrator>> {
+    let rows = match config.explain.rows {
+        config::ExplainedRows::None => Rows::None,
+        config::ExplainedRows::All => Rows::All,
+        config::ExplainedRows::NotApproved => Rows::NotApproved {
+            one_in: config.explain.one_in as u64,
+        },
+    };
+    let language = config.explain.language.as_deref();
+    let max_bytes = config.explain.memory_bytes;
+    Narrator::open(package, model, rows, language, max_bytes)
 }
 
 /// The package, signed by the key that is trusted, if one is.

@@ -1,4 +1,4 @@
-//! The stages between the input and the transaction, in order: decode, features, infer, decide.
+//! The stages between the input and the transaction, in order: decode, features, infer, decide, explain.
 //!
 //! Pure but for the inference library: the same values give the same decisions in a lane, offline and
 //! in a replay. Knows no Kafka. The clock is not asked here.
@@ -17,6 +17,7 @@ use crate::decide::Policy;
 use crate::decode::Decoder;
 use crate::error::{Fatal, Result};
 use crate::evidence::{self, Flags, Kind, Place, Seal, Verdict};
+use crate::explain::live::{Explanations, Narrator};
 use crate::features::{Evaluated, FeatureSet, FeatureType};
 use crate::infer::{self, Model};
 use crate::laps::{Laps, Step};
@@ -51,6 +52,8 @@ pub struct Scored {
 pub struct Decided {
     pub scored: Scored,
     pub decisions: Vec<Decision>,
+    /// Why, for the rows that are explained.
+    pub explanations: Explanations,
 }
 
 impl Payload for Decoded {
@@ -137,6 +140,7 @@ pub struct Stages {
     features: FeatureSet,
     model: Model,
     policy: Policy,
+    narrator: Option<Narrator>,
     roles: Roles,
     /// Columns of the event that evidence may hold.
     archived: Vec<usize>,
@@ -152,6 +156,7 @@ impl Stages {
         features: FeatureSet,
         model: Model,
         policy: Policy,
+        narrator: Option<Narrator>,
     ) -> Result<Stages> {
         let roles = Roles::of(schema, event_id, event_time)?;
         let archived = archived(schema);
@@ -160,6 +165,7 @@ impl Stages {
             features,
             model,
             policy,
+            narrator,
             roles,
             archived,
         })
@@ -181,7 +187,7 @@ impl Stages {
             .zip(self.features.types())
             .map(|(name, kind)| Field::new(name, arrow_type(kind), true))
             .collect();
-        evidence::row_schema(&events, &features).map_err(Fatal::usage)
+        evidence::row_schema(&events, &features, self.narrator.is_some()).map_err(Fatal::usage)
     }
 
     pub fn provider(&self) -> &str {
@@ -251,9 +257,42 @@ impl Stages {
             }
         });
         let decisions = self.policy.decide(&decidable);
-        let decided = batch.map(|_, scored| Decided { scored, decisions });
         laps.end(Step::Decide);
+        let explanations = self.explain(&batch, &decisions)?;
+        let decided = batch.map(|_, scored| Decided {
+            scored,
+            decisions,
+            explanations,
+        });
+        laps.end(Step::Explain);
         Ok(decided)
+    }
+
+    fn explain(&mut self, batch: &Batch<Scored>, decisions: &[Decision]) -> Result<Explanations> {
+        let Some(narrator) = &self.narrator else {
+            return Ok(Explanations::default());
+        };
+        let (lineage, scored) = (batch.lineage(), batch.payload());
+        let mut rows = Vec::new();
+        for part in lineage.parts() {
+            let is_told = |row: &usize| {
+                let offset = lineage.origins()[*row].first();
+                lineage.is_live(*row)
+                    && narrator
+                        .rows()
+                        .hold(decisions[*row], part.partition, offset)
+            };
+            rows.extend(part.rows.clone().filter(is_told));
+        }
+        let (features, margins) = (&scored.featured.features.columns, scored.margin.as_deref());
+        narrator.explain(&mut self.model, features, margins, &rows)
+    }
+
+    /// Appends why a row was decided as it was, as JSON for the scored record, if it is explained.
+    pub fn write_reasons(&self, out: &mut Vec<u8>, decided: &Decided, row: usize) -> bool {
+        self.narrator.as_ref().is_some_and(|narrator| {
+            narrator.write_reasons(out, &decided.explanations, decided.features(), row)
+        })
     }
 
     /// The text that names the event of a row.
@@ -321,13 +360,14 @@ impl Stages {
             .map(|&i| decided.events().column(i).clone())
             .collect();
         let empty = |row: usize| without[row] || !is_decoded(lineage, row);
-        evidence::lay_out(
-            schema,
-            &places,
-            &verdicts,
-            &blank(&events, lineage.rows(), empty),
-            &blank(decided.features(), lineage.rows(), empty),
-        )
+        let mut own = blank(&events, lineage.rows(), empty);
+        own.extend(blank(decided.features(), lineage.rows(), empty));
+        if let Some(narrator) = &self.narrator {
+            // A row that was refused after it was explained has no decision to explain.
+            let empty = |row: usize| without[row] || !lineage.is_live(row);
+            own.push(narrator.column(&decided.explanations, empty));
+        }
+        evidence::lay_out(schema, &places, &verdicts, &own)
     }
 }
 

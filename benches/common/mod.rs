@@ -241,7 +241,9 @@ impl Line {
                     margin: verdict.margin,
                     decision: verdict.decision,
                 };
-                records::write_scored(&mut bytes, &self.stamp, &scored);
+                records::write_scored(&mut bytes, &self.stamp, &scored, |out| {
+                    self.stages.write_reasons(out, batch.payload(), row)
+                });
             }
         }
         bytes

@@ -42,6 +42,8 @@ class Trees:
     mode: str
     base: float = 0.0
     roots: list[Split] = field(default_factory=list)
+    # Some comparison takes zero for a missing value. shap takes a side of its own there.
+    missing_as_zero: bool = False
 
     def add(self, root):
         if isinstance(root, Leaf):
@@ -80,6 +82,24 @@ class Trees:
         return sorted({(node.feature, float(np.float32(node.threshold))) for node in splits})
 
 
+    def shap_errs(self, rows):
+        """Which rows shap explains as if they were others: with missing values, or next above a threshold.
+
+        LightGBM and scikit-learn compare with 64-bit thresholds. shap rounds them to 32 bits, sometimes up, and then
+        such a value is not above them: it explains the row that has the next lower value there.
+        """
+        errs = np.any(np.isnan(rows), axis=1) & self.missing_as_zero
+        if self.mode == "BRANCH_LEQ":
+            above = {(feature, next_float(threshold, np.inf)) for feature, threshold in self.thresholds()}
+            errs |= np.array([any(each in above for each in enumerate(row)) for row in rows])
+        return errs
+
+
+def next_float(value, towards):
+    with np.errstate(over="ignore"):  # the largest finite float has one, too
+        return np.nextafter(np.float32(value), np.float32(towards))
+
+
 def walk(root):
     pending = [root]
     while pending:
@@ -110,11 +130,11 @@ def of_lightgbm(booster):
     scale = float(sigmoid) / (len(dump["tree_info"]) if dump.get("average_output") else 1)
     trees = Trees("BRANCH_LEQ")
     for tree in dump["tree_info"]:
-        trees.add(_lightgbm_node(tree["tree_structure"], scale))
+        trees.add(_lightgbm_node(tree["tree_structure"], scale, trees))
     return trees, float(sigmoid)
 
 
-def _lightgbm_node(node, scale):
+def _lightgbm_node(node, scale, trees):
     if "leaf_value" in node:
         if "leaf_coeff" in node:
             raise Refused("LightGBM's leaves are linear models. Train with linear_tree=false")
@@ -123,11 +143,12 @@ def _lightgbm_node(node, scale):
         raise Refused(f"feature {node['split_feature']} is categorical in LightGBM. Encode it as numbers before training")
     if node["missing_type"] == "Zero":
         raise Refused("LightGBM takes zeros for missing. Train with zero_as_missing=false")
-    # Without a class for missing values LightGBM compares zero in their place.
+    # Without missing values in training LightGBM compares zero in their place.
+    trees.missing_as_zero |= node["missing_type"] == "None"
     missing_is_left = node["default_left"] if node["missing_type"] == "NaN" else 0.0 <= node["threshold"]
     return Split(
         node["split_feature"], not_above(node["threshold"]), bool(missing_is_left),
-        _lightgbm_node(node["left_child"], scale), _lightgbm_node(node["right_child"], scale),
+        _lightgbm_node(node["left_child"], scale, trees), _lightgbm_node(node["right_child"], scale, trees),
     )
 
 

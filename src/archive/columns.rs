@@ -144,7 +144,8 @@ impl Columns {
         for (index, field) in evidence.fields().iter().enumerate() {
             let name = field.name();
             let named_elsewhere = name.starts_with(columns::EVENT_PREFIX)
-                || name.starts_with(columns::FEATURE_PREFIX);
+                || name.starts_with(columns::FEATURE_PREFIX)
+                || name == columns::EXPLANATION;
             if named_elsewhere {
                 fields.push(field.as_ref().clone());
                 sources.push(Source::Evidence(index));

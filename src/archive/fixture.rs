@@ -86,6 +86,7 @@ pub fn context(model_version: &str) -> Arc<Context> {
             Field::new("amount_minor", DataType::Int64, true),
         ],
         &[Field::new("amount", DataType::Float32, true)],
+        false,
     );
     let facts = Facts {
         cluster_id: "cluster".into(),
@@ -165,12 +166,13 @@ impl Topic {
     /// Appends one message of `rows` rows that were scored at `time`.
     pub fn write(&mut self, context: &Arc<Context>, rows: usize, time: i64) {
         let places: Vec<Place> = (0..rows).map(|row| self.place(row)).collect();
+        let mut own = events(&places, self.partition).to_vec();
+        own.push(amounts(&places));
         let batch = lay_out(
             context.schema(),
             &places,
             &places.iter().map(verdict).collect::<Vec<_>>(),
-            &events(&places, self.partition),
-            &[amounts(&places)],
+            &own,
         );
         self.send(context, &places, &batch, time);
     }

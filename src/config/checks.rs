@@ -54,6 +54,18 @@ pub(super) fn field(text: &str) -> Result<(), String> {
     ))
 }
 
+/// As packages name languages: `en`, `de-AT`; or empty.
+pub(super) fn language(text: &str) -> Result<(), String> {
+    let is_tag = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if text.len() <= 35 && text.chars().all(is_tag) {
+        Ok(())
+    } else {
+        Err(format!(
+            "is {text:?}; write a language as the package names it, such as en or de-AT, or nothing"
+        ))
+    }
+}
+
 /// The place of the archive, from its URL.
 pub(super) fn store(text: &str) -> Result<Store, String> {
     let wrong =

@@ -17,6 +17,11 @@ const PROVIDERS: [(&str, Provider); 3] = [
     ("cuda", Provider::Cuda),
     ("tensorrt", Provider::TensorRt),
 ];
+const EXPLAINED_ROWS: [(&str, ExplainedRows); 3] = [
+    ("none", ExplainedRows::None),
+    ("not_approved", ExplainedRows::NotApproved),
+    ("all", ExplainedRows::All),
+];
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("error", LogLevel::Error),
@@ -34,12 +39,14 @@ impl Config {
         let input = Input::read(reader);
         let batch = Batch::read(reader);
         let model = Model::read(reader);
+        let explain = Explain::read(reader);
         let output = Output::read(reader, &input.topic);
         Config {
             pipeline,
             input,
             batch,
             model,
+            explain,
             output,
             keys: Keys::read(reader),
             archive: Archive::read(reader),
@@ -109,6 +116,18 @@ impl Model {
             trust_key: reader.path("model.trust_key", ""),
             providers: reader.choices("model.providers", &[Provider::Cpu], &PROVIDERS),
             runtime: reader.path("model.runtime", ""),
+        }
+    }
+}
+
+impl Explain {
+    fn read(reader: &mut Reader) -> Explain {
+        let language = reader.checked("explain.language", "", checks::language);
+        Explain {
+            rows: reader.choice("explain.rows", "not_approved", &EXPLAINED_ROWS),
+            one_in: reader.number("explain.one_in", 100, 0..=1_000_000_000),
+            language: Some(language).filter(|language| !language.is_empty()),
+            memory_bytes: reader.size("explain.memory", "256MiB", ["1MiB", "16GiB"]),
         }
     }
 }

@@ -42,6 +42,7 @@ pub struct Config {
     pub input: Input,
     pub batch: Batch,
     pub model: Model,
+    pub explain: Explain,
     pub output: Output,
     pub keys: Keys,
     pub archive: Archive,
@@ -120,6 +121,26 @@ pub enum Provider {
     Cpu,
     Cuda,
     TensorRt,
+}
+
+/// What is said of decisions, where the package has reasons.
+#[derive(Clone, Debug)]
+pub struct Explain {
+    pub rows: ExplainedRows,
+    /// Of the approved events one in so many is explained too; 0: none.
+    pub one_in: usize,
+    /// The language of texts in scored records; `None`: the package's own.
+    pub language: Option<String>,
+    /// What the tables of one model may take.
+    pub memory_bytes: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExplainedRows {
+    None,
+    /// Those that are reviewed or declined, and a sample of the others.
+    NotApproved,
+    All,
 }
 
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! The columns of evidence, and the rows of one batch laid out in them.
 //!
 //! Columns that every pipeline has come first, in a fixed order; then the event's columns that are
-//! not personal, as `event_<name>`; then the model's inputs, as `feature_<name>`. All are nullable
-//! where a rejected record or a gap has nothing to say.
+//! not personal, as `event_<name>`; then the model's inputs, as `feature_<name>`; then, where the package
+//! explains, `explanation`. All are nullable where a rejected record or a gap has nothing to say.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub mod columns {
     pub const REJECT_REASON: &str = "reject_reason";
     pub const EVENT_PREFIX: &str = "event_";
     pub const FEATURE_PREFIX: &str = "feature_";
+    /// Only where the package says how to explain.
+    pub const EXPLANATION: &str = "explanation";
 }
 
 /// What a row stands for.
@@ -123,15 +125,25 @@ pub fn field_id(name: &str) -> i32 {
     i32::try_from(id).expect("thirty bits and a little fit")
 }
 
-/// The columns of a row: `events` are those of the input schema that are not personal.
+/// The columns of a row: `events` are those of the input schema that are not personal. `is_explained` says that there
+/// may be explanations.
 ///
 /// # Errors
 /// Two names that share an id or a column name; one of them must be renamed.
-pub fn row_schema(events: &[Field], features: &[Field]) -> Result<Schema, String> {
-    let named = |prefix: &str, field: &Field| {
-        let name = format!("{prefix}{}", field.name());
+pub fn row_schema(
+    events: &[Field],
+    features: &[Field],
+    is_explained: bool,
+) -> Result<Schema, String> {
+    let own = |name: String, kind: DataType| {
         let id = field_id(&name);
-        Field::new(name, field.data_type().clone(), true).with_metadata(id_metadata(id))
+        Field::new(name, kind, true).with_metadata(id_metadata(id))
+    };
+    let named = |prefix: &str, field: &Field| {
+        own(
+            format!("{prefix}{}", field.name()),
+            field.data_type().clone(),
+        )
     };
     let mut fields = fixed();
     fields.extend(
@@ -144,6 +156,9 @@ pub fn row_schema(events: &[Field], features: &[Field]) -> Result<Schema, String
             .iter()
             .map(|field| named(columns::FEATURE_PREFIX, field)),
     );
+    if is_explained {
+        fields.push(own(columns::EXPLANATION.to_owned(), DataType::Utf8));
+    }
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for field in &fields {
         if let Some(other) = seen.insert(&field.metadata()[FIELD_ID], field.name()) {
@@ -216,8 +231,8 @@ pub struct Verdict {
     pub chunk_rows: u16,
 }
 
-/// Lays rows out. `verdicts`, `events` and `features` are as long as `places` and in its order; what
-/// they hold for a row that is not scored is left out.
+/// Lays rows out. `verdicts` and each of the event's and the model's `own` columns are as long as `places` and in its
+/// order; what they hold for a row that is not scored is left out.
 ///
 /// # Panics
 /// When lengths differ: a stage has lost a row.
@@ -226,8 +241,7 @@ pub fn lay_out(
     schema: &Arc<Schema>,
     places: &[Place],
     verdicts: &[Option<Verdict>],
-    events: &[ArrayRef],
-    features: &[ArrayRef],
+    own: &[ArrayRef],
 ) -> RecordBatch {
     assert_eq!(places.len(), verdicts.len(), "a stage has lost a row");
     let verdict = |get: fn(&Verdict) -> Option<f32>| -> ArrayRef {
@@ -275,8 +289,7 @@ pub fn lay_out(
         number(|p| p.batch_row),
         number(|p| Some(p.flags.bits())),
     ];
-    arrays.extend(events.iter().cloned());
-    arrays.extend(features.iter().cloned());
+    arrays.extend(own.iter().cloned());
     RecordBatch::try_new(schema.clone(), arrays).expect("the columns are the schema's")
 }
 

@@ -31,6 +31,7 @@ fn context() -> Arc<Context> {
     let schema = row_schema(
         &[Field::new("id", DataType::Utf8, true)],
         &[Field::new("amount", DataType::Float32, true)],
+        false,
     );
     Arc::new(Context::new(&schema.unwrap(), facts()))
 }
@@ -83,7 +84,7 @@ fn rows(context: &Context, first: i64, lens: &[i64]) -> (RecordBatch, NextOffset
         lens.iter().map(|&l| l as f32),
     ));
     (
-        lay_out(context.schema(), &places, &verdicts, &[ids], &[amounts]),
+        lay_out(context.schema(), &places, &verdicts, &[ids, amounts]),
         NextOffset(at),
     )
 }
@@ -144,8 +145,7 @@ fn a_row_says_what_it_was_made_of_and_a_gap_only_its_salt() {
             place(Kind::Gap, 6),
         ],
         &[Some(verdict), None, None],
-        &[ids],
-        &[amounts],
+        &[ids, amounts],
     );
     let column = |name| rows.column_by_name(name).unwrap();
     let numbers = |name| {

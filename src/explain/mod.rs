@@ -20,6 +20,7 @@ mod bins;
 mod check;
 mod ensemble;
 mod graph;
+pub mod live;
 mod onnx;
 mod permutation;
 mod plan;
@@ -212,6 +213,15 @@ impl Explainer {
 }
 
 impl Attributions {
+    /// The contributions to the row at this index of `rows`, by feature.
+    #[must_use]
+    pub fn of(&self, at: usize) -> Vec<f64> {
+        self.contributions
+            .iter()
+            .map(|of_feature| of_feature[at])
+            .collect()
+    }
+
     /// Base and contributions of the row at this index of `rows`.
     #[must_use]
     pub fn sum(&self, at: usize) -> f64 {

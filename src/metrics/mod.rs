@@ -81,6 +81,8 @@ metrics_table! {
         "Events rejected, by reason.";
     UNKNOWN_FIELDS: "probity_unknown_fields_total", Kind::Counter, "fields", [],
         "Fields of events that the schema does not know.";
+    EXPLAINED: "probity_explained_total", Kind::Counter, "events", [],
+        "Events whose decision was explained when it was made.";
     ROUNDS: "probity_rounds_total", Kind::Counter, "rounds", ["outcome"],
         "Kafka transactions, by outcome: committed, aborted or unknown.";
     BATCH_ROWS: "probity_batch_rows", Kind::Histogram(ROWS_IN_BATCH), "rows", [],
@@ -268,6 +270,7 @@ pub struct LaneMetrics {
     /// In the order of `Reason::ALL`.
     rejected_by_reason: Vec<Counter>,
     unknown_fields: Counter,
+    explained: Counter,
     committed: Counter,
     aborted: Counter,
     unknown: Counter,
@@ -292,6 +295,7 @@ impl LaneMetrics {
             gaps: ROWS.counter(&["gap"]),
             rejected_by_reason: reasons.map(|r| REJECTED.counter(&[r.as_str()])).collect(),
             unknown_fields: UNKNOWN_FIELDS.counter(&[]),
+            explained: EXPLAINED.counter(&[]),
             committed: ROUNDS.counter(&["committed"]),
             aborted: ROUNDS.counter(&["aborted"]),
             unknown: ROUNDS.counter(&["unknown"]),
@@ -350,6 +354,10 @@ impl LaneMetrics {
 
     pub fn unknown_fields(&self, fields: u64) {
         self.unknown_fields.increment(fields);
+    }
+
+    pub fn explained(&self, events: u64) {
+        self.explained.increment(events);
     }
 
     pub fn rebalanced(&self, kind: Rebalance) {

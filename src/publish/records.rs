@@ -69,7 +69,13 @@ pub struct Scored<'a> {
 }
 
 /// Appends a scored record as JSON. Floats are the shortest decimals that read back to the same bits.
-pub fn write_scored(out: &mut Vec<u8>, stamp: &Stamp, scored: &Scored<'_>) {
+/// `write_reasons` appends why the decision was made, as JSON, and says whether it did.
+pub fn write_scored(
+    out: &mut Vec<u8>,
+    stamp: &Stamp,
+    scored: &Scored<'_>,
+    write_reasons: impl FnOnce(&mut Vec<u8>) -> bool,
+) {
     out.extend_from_slice(b"{\"event_id\":");
     match scored.event_id {
         Some(id) => string(out, id),
@@ -89,8 +95,14 @@ pub fn write_scored(out: &mut Vec<u8>, stamp: &Stamp, scored: &Scored<'_>) {
     float(out, scored.margin);
     put(
         out,
-        format_args!(",\"decision\":\"{}\"", scored.decision.as_str()),
+        format_args!(
+            ",\"decision\":\"{}\",\"explanation\":",
+            scored.decision.as_str()
+        ),
     );
+    if !write_reasons(out) {
+        out.extend_from_slice(b"null");
+    }
     out.extend_from_slice(&stamp.model);
     out.extend_from_slice(b",\"event_time\":");
     match scored.event_time {
@@ -202,7 +214,12 @@ mod tests {
     #[test]
     fn a_scored_record_is_json_with_the_contracts_fields() {
         let mut out = Vec::new();
-        write_scored(&mut out, &stamp(), &scored(0.25, Some("tx-\"1\"\n")));
+        write_scored(
+            &mut out,
+            &stamp(),
+            &scored(0.25, Some("tx-\"1\"\n")),
+            |_| false,
+        );
         let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let expected = serde_json::json!({
             "event_id": "tx-\"1\"\n",
@@ -211,6 +228,7 @@ mod tests {
             "score": 0.25,
             "margin": null,
             "decision": "review",
+            "explanation": null,
             "model": {
                 "name": "card \"risk\"",
                 "version": "1.0",
@@ -227,7 +245,7 @@ mod tests {
         #[test]
         fn scores_read_back_to_the_bit(score in 0f32..=1f32) {
             let mut out = Vec::new();
-            write_scored(&mut out, &stamp(), &scored(score, None));
+            write_scored(&mut out, &stamp(), &scored(score, None), |_| false);
             let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
             let text = read["score"].to_string();
             prop_assert_eq!(text.parse::<f32>().unwrap().to_bits(), score.to_bits());

@@ -136,7 +136,7 @@ fn model(package: Package<'_>) -> Model {
         config_sha256: digest(&config).to_string(),
         commitment_key: commitment().id(),
     };
-    let schema_of_rows = row_schema(&fields(package.events), &fields(package.features));
+    let schema_of_rows = row_schema(&fields(package.events), &fields(package.features), false);
     let kept =
         |path: fn(Digest) -> String, text: &str| (path(digest(text)), text.to_owned().into());
     Model {
@@ -182,7 +182,7 @@ impl Model {
             }
         }
         let schema = self.context.schema();
-        let batch = lay_out(schema, &places, &verdicts, &events, &features);
+        let batch = lay_out(schema, &places, &verdicts, &[events, features].concat());
         topic.send(&self.context, &places, &batch, time);
     }
 

@@ -1,4 +1,5 @@
 mod brute;
 mod fixtures;
+mod live;
 mod random;
 mod tables;

@@ -1,0 +1,314 @@
+"""The package folder: its files, and the checks that must pass before it is there."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from . import exact, models
+from .trees import Refused, next_float
+
+CHUNK_SIZES = [1, 4, 16, 64]
+BACKGROUND_ROWS_MAX = 200
+GOLDEN_ROWS = 64
+GOLDEN_THRESHOLDS = 16
+
+# What the reader of a package allows between golden contributions and its own.
+CONTRIBUTION_TOLERANCE = 1e-6
+PROBABILITY_TOLERANCE = 1e-6
+
+# Model runs, of one tree each, that are spent on Shapley values by their definition: about a minute.
+BRUTE_FORCE_MAX = 10**9
+SHAP_BACKGROUND_MAX = 100
+
+
+def pack(
+    model, data, out, name, version, *, features=None, reasons=None, language="en", review=0.5, decline=0.9,
+    policy_version="1", background_rows=50, permutations=2, seed=1, facts=None,
+):
+    """Writes the folder `out`, which must not exist, and returns what was measured.
+
+    model      a trained model, not a file
+    data       a sample of the model's input: {column: values}, or a table with `columns` such as pandas has
+    features   [{"name": …, "sql": …, "impute": …}] in the model's order; by default the columns, each by its name
+    reasons    [{"code": …, "features": […], "raises": {language: text}, "lowers": {…}}]; by default one per feature
+    facts      {what: text} for MODEL_CARD.md: where the data came from, what the model is for, how good it is
+
+    Raises Refused where the model cannot be packed, or the package does not give what the model gives.
+    """
+    out = Path(out)
+    if out.exists():
+        raise Refused(f"{out} is there already. Name a new folder, or delete it")
+    if not 1 <= background_rows <= BACKGROUND_ROWS_MAX:
+        raise Refused(f"{background_rows} background rows; 1 to {BACKGROUND_ROWS_MAX} are allowed")
+    columns = {str(column): data[column] for column in (data.columns if hasattr(data, "columns") else data)}
+    width = len(features) if features else len(columns)
+    source = models.source(model, width)
+    features = checked_features(source, features, list(columns))
+    sample = np.column_stack([as_float32(each["name"], columns[each["name"]]) for each in features])
+    for number, each in enumerate(features):
+        if "impute" in each:
+            sample[np.isnan(sample[:, number]), number] = np.float32(each["impute"])
+    if len(sample) < 2 or np.any(np.isinf(sample)):
+        raise Refused("the sample needs at least 2 rows, and no infinite value")
+    onnx_bytes = source.graph.SerializeToString(deterministic=True)
+    accepts = [may and "impute" not in each for may, each in zip(accepts_missing(source, sample), features, strict=True)]
+    for number, each in enumerate(features):
+        if not accepts[number] and np.any(np.isnan(sample[:, number])):
+            raise Refused(f"feature {each['name']} is missing in the sample, and the model takes no missing value there: give it `impute`")
+
+    background = exact.synthetic(sample, background_rows, seed)
+    golden = golden_rows(source, sample, accepts, seed + 1)
+    measured = {
+        "sample": compare(source, onnx_bytes, sample), "background": compare(source, onnx_bytes, background),
+        "golden": compare(source, onnx_bytes, golden), "copies": exact.copies(np.concatenate([background, golden]), sample),
+    }
+    if source.trees is not None and not by_definition(source, background, golden):
+        golden = golden[~source.trees.shap_errs(golden)]
+    score, margin = run(onnx_bytes, golden, CHUNK_SIZES[-1])
+    sizes = [size for size in CHUNK_SIZES if all(a.tobytes() == b.tobytes() for a, b in zip(run(onnx_bytes, golden, size), (score, margin)))]
+    known, measured["contributions"] = contributions(source, background, golden, margin)
+
+    names = [each["name"] for each in features]
+    document = {"onnxruntime": onnxruntime.__version__, "chunk_rows": CHUNK_SIZES[-1], "columns": table(names, golden)}
+    document |= {"score": encode(score), "margin": encode(margin)}
+    if known is not None:
+        document |= {"base": encode(np.array([known[0]])), "contributions": table(names, known[1])}
+    reasons = reasons or default_reasons(names, language)
+    files = {
+        "model.onnx": onnx_bytes,
+        "background.json": as_json({"columns": table(names, background)}),
+        "golden.json": as_json(document),
+        "model.toml": manifest(
+            name, version, sizes, policy_version, review, decline, source.method, permutations, language, features, reasons
+        ).encode(),
+        "MODEL_CARD.md": card(name, version, source, features, accepts, sample, background, measured, facts or {}, seed).encode(),
+    }
+    write(out, files)
+    return measured
+
+
+def checked_features(source, features, columns):
+    """The features in the model's order, with the names that the model has if it has any."""
+    if source.names is not None and features is None and set(source.names) == set(columns):
+        columns = source.names
+    features = [dict(each) for each in features] if features else [{"name": column, "sql": column} for column in columns]
+    names = [each["name"] for each in features]
+    if source.names is not None and list(source.names) != names:
+        raise Refused(f"the model was trained with the features {', '.join(source.names)}, in this order; given are {', '.join(names)}")
+    for number, each in enumerate(features):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", each["name"]) or names.count(each["name"]) > 1:
+            raise Refused(f"feature name {each['name']!r}: write at most 64 ASCII letters, digits and `_`, a letter first, each name once")
+        if each["name"] not in columns:
+            raise Refused(f"the sample has no column {each['name']}")
+        each.setdefault("sql", each["name"])
+        if source.impute is not None and each.setdefault("impute", source.impute[number]) != source.impute[number]:
+            raise Refused(f"feature {each['name']}: the model's own pipeline imputes {source.impute[number]}, not {each['impute']}")
+    return features
+
+
+def as_float32(name, values):
+    """Numbers become the 32-bit floats that the model will get; None and empty text are missing values."""
+    try:
+        values = [np.nan if value is None or (isinstance(value, str) and not value.strip()) else value for value in values]
+        return np.array(values, np.float64).astype(np.float32)
+    except (TypeError, ValueError):
+        raise Refused(f"column {name} of the sample holds what is no number. Encode it before training, or leave it out") from None
+
+
+def accepts_missing(source, sample):
+    """For each feature, whether the library gives a finite answer to a row that lacks it."""
+    row, accepts = np.nan_to_num(sample[:1], nan=0.0), []
+    for number in range(sample.shape[1]):
+        without = row.copy()
+        without[0, number] = np.nan
+        try:
+            accepts.append(bool(np.all(np.isfinite(source.raw(without)))))
+        except Exception:  # each library has its own error for it
+            accepts.append(False)
+    return accepts
+
+
+def golden_rows(source, sample, accepts, seed):
+    """Made-up rows: ordinary ones, all zero, all missing, and each side of thresholds."""
+    rows = list(exact.synthetic(sample, GOLDEN_ROWS, seed))
+    rows.append(np.zeros(sample.shape[1], np.float32))
+    rows.append(np.where(accepts, np.float32(np.nan), rows[0]).astype(np.float32))
+    thresholds = source.trees.thresholds() if source.trees is not None else []
+    for number, (feature, threshold) in enumerate(thresholds[:: max(1, len(thresholds) // GOLDEN_THRESHOLDS)][:GOLDEN_THRESHOLDS]):
+        for value in (next_float(threshold, -np.inf), np.float32(threshold), next_float(threshold, np.inf)):
+            if np.isfinite(value):
+                rows.append(rows[number].copy())
+                rows[-1][feature] = value
+    return np.array(rows, np.float32)
+
+
+def compare(source, onnx_bytes, rows):
+    """The largest difference to the library, in units of what is allowed; more than 1 is refused."""
+    score, margin = (values.astype(np.float64) for values in run(onnx_bytes, rows, CHUNK_SIZES[-1]))
+    raw = source.raw(rows)
+    sigmoid = 1.0 / (1.0 + np.exp(-np.clip(raw, -700, 700)))
+    if source.is_probability:
+        differences = np.abs(1.0 / (1.0 + np.exp(-margin)) - sigmoid) / PROBABILITY_TOLERANCE
+        inside = np.abs(margin) < 9.2
+        differences = np.maximum(differences, np.where(inside, np.abs(score - sigmoid) / PROBABILITY_TOLERANCE, 0.0))
+    else:
+        # Beyond 25 a library that gives probabilities only has lost the log-odds; there they must be beyond 24.
+        lost = np.abs(raw) > 25.0
+        differences = np.abs(margin - np.where(lost, margin, raw)) / (source.tolerance * np.maximum(1.0, np.abs(raw)))
+        differences = np.where(lost & ((np.sign(raw) != np.sign(margin)) | (np.abs(margin) < 24.0)), np.inf, differences)
+        differences = np.maximum(differences, np.abs(score - sigmoid) / max(PROBABILITY_TOLERANCE, source.tolerance))
+    if source.trees is not None:
+        leaves = source.trees.margin(rows)
+        differences = np.maximum(differences, np.abs(leaves - margin) / (source.tolerance * np.maximum(1.0, np.abs(leaves))))
+    worst = int(np.argmax(np.where(np.isnan(differences), np.inf, differences)))
+    if not differences[worst] <= 1.0:
+        raise Refused(
+            f"the ONNX model does not give what {source.library} gives: log-odds {margin[worst]!r} and not {raw[worst]!r} "
+            f"for the row {rows[worst].tolist()}"
+        )
+    return float(differences[worst])
+
+
+def contributions(source, background, golden, margin):
+    """Base and contributions from something else than probity, and how they were found; None where nothing exact can be had."""
+    unit = np.maximum(1.0, np.abs(margin.astype(np.float64)))
+    if source.weights is not None:
+        found, again = (exact.linear(weights, background, golden) for weights in source.weights)
+        apart = np.max(np.abs(found - again) / unit[:, None])
+        if not apart <= CONTRIBUTION_TOLERANCE / 2:
+            return None, f"none: the model's 64-bit weights, rounded to 32 bits, change them by {apart:.1e}"
+        return (float(np.mean(source.raw(background))), found), f"by the formula for linear models; from 32-bit weights within {apart:.1e}"
+    if source.trees is None:
+        return None, "none: the method is approximate"
+    if by_definition(source, background, golden):
+        found = exact.brute_force(source.raw, background, golden)
+        again = exact.brute_force(source.trees.margin, background, golden)
+        apart = max(np.max(np.abs(found[1] - again[1]) / unit[:, None]), np.max(abs(found[0] - again[0]) / unit))
+        if not apart <= CONTRIBUTION_TOLERANCE:
+            return None, f"none: the model's 64-bit leaves, rounded to 32 bits, change them by {apart:.1e}"
+        return found, f"by their definition, from {source.library}'s own predictions; from 32-bit leaves within {apart:.1e}"
+    try:
+        import shap
+    except ImportError:
+        return None, "none: shap is not installed"
+    if len(background) > SHAP_BACKGROUND_MAX:
+        return None, f"none: shap would use {SHAP_BACKGROUND_MAX} of the background rows"
+    if source.for_shap is None or np.any(source.trees.shap_errs(background)):
+        return None, "none: shap does not explain this model's log-odds with this background"
+    explainer = shap.TreeExplainer(source.for_shap, data=background, feature_perturbation="interventional", model_output="raw")
+    found = float(np.ravel(explainer.expected_value)[0]), np.asarray(explainer.shap_values(golden), np.float64)
+    apart = np.max(np.abs(found[0] + found[1].sum(axis=1) - source.trees.margin(golden)) / unit)
+    if not apart <= CONTRIBUTION_TOLERANCE:
+        return None, f"none: those of shap do not add up to the margin by {apart:.1e}"
+    return found, f"by shap {shap.__version__}; they add up to the margin within {apart:.1e}"
+
+
+def by_definition(source, background, golden):
+    cost = len(golden) * 2 ** min(golden.shape[1], 64) * len(background) * len(source.trees.roots)
+    return golden.shape[1] <= exact.FEATURES_MAX and cost <= BRUTE_FORCE_MAX
+
+
+def run(onnx_bytes, rows, size):
+    """Score and margin of every row, with one thread, in chunks of `size` rows; the last one is padded with its first row."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+    found = []
+    for start in range(0, len(rows), size):
+        taken = np.arange(start, min(start + size, len(rows)))
+        padded = np.concatenate([taken, np.full(size - len(taken), start)])
+        found.append([output.reshape(-1)[: len(taken)] for output in session.run(["score", "margin"], {"input": rows[padded]})])
+    return tuple(np.concatenate(each) for each in zip(*found, strict=True))
+
+
+def encode(values):
+    """Floats as the hexadecimal digits of their bits."""
+    return {values.dtype.name: values.astype(values.dtype.newbyteorder(">")).tobytes().hex()}
+
+
+def table(names, matrix):
+    return {name: encode(np.ascontiguousarray(matrix[:, number])) for number, name in enumerate(names)}
+
+
+def as_json(document):
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def default_reasons(names, language):
+    reasons, codes = [], {"OTHER"}
+    for name in names:
+        code, number = name.upper()[:32], 2
+        while code in codes:
+            code, number = f"{name.upper()[:28]}_{number}", number + 1
+        codes.add(code)
+        texts = {key: {language: f"{name} is {{{name}}}"} for key in ("raises", "lowers")}
+        reasons.append({"code": code, "features": [name], **texts})
+    return reasons
+
+
+def text(value):
+    """JSON's strings are TOML's, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def manifest(name, version, sizes, policy_version, review, decline, method, permutations, language, features, reasons):
+    lines = [f"name = {text(name)}", f"version = {text(version)}", "", "[model]", 'file = "model.onnx"', f"chunk_rows = {sizes}"]
+    lines += ['golden = "golden.json"', 'matrix = "input"', "", "[output]", 'probability = { name = "score" }', 'margin = { name = "margin" }']
+    lines += ["", "[policy]", f"version = {text(policy_version)}", f"review = {float(review)!r}", f"decline = {float(decline)!r}"]
+    lines += ["", "[reasons]", f"method = {text(method)}", 'background = "background.json"', f"language = {text(language)}"]
+    if method == "permutation":
+        lines.append(f"permutations = {permutations}")
+    for each in reasons:
+        lines += ["", "[[reason]]", f"code = {text(each['code'])}", f"features = [{', '.join(map(text, each['features']))}]"]
+        for key in ("raises", "lowers"):
+            lines.append(f"{key} = {{ {', '.join(f'{text(code)} = {text(words)}' for code, words in each[key].items())} }}")
+    for each in features:
+        lines += ["", "[[feature]]", f"name = {text(each['name'])}", f"sql = {text(each['sql'])}", 'type = "float32"']
+        if "impute" in each:
+            lines.append(f"impute = {float(each['impute'])!r}")
+    return "\n".join(lines) + "\n"
+
+
+def card(name, version, source, features, accepts, sample, background, measured, facts, seed):
+    allowed = "1e-6 of the probability" if source.is_probability else f"{source.tolerance:.0e} of the log-odds, or of 1 where they are smaller"
+    exactness = "approximate" if source.method == "permutation" else "exact"
+    rows = {"Library": source.library, **source.facts, "Features": len(features), "Reasons": f"{source.method}, {exactness}"} | facts
+    needed = [each["name"] for each, may in zip(features, accepts, strict=True) if not may and "impute" not in each]
+    lines = [f"# {name} {version}", "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {str(value).replace('|', '/')} |" for key, value in rows.items()]
+    lines += ["", "Nobody has stated: " + ", ".join(
+        each for each in ("Intended use", "Training data", "Performance", "Limits", "Owner") if each not in facts) + "."]
+    lines += ["", "## Checked when it was packed", "", f"Scores and log-odds of ONNX Runtime {onnxruntime.__version__} against the "
+              f"library's own, where the most that is allowed is {allowed}:", ""]
+    for key, count in (("sample", len(sample)), ("background", len(background))):
+        lines.append(f"- {count} rows of the {key}: at most {measured[key]:.3f} of what is allowed")
+    lines.append(f"- the golden rows, among them thresholds: at most {measured['golden']:.3f}")
+    lines += ["", f"Golden contributions: {measured['contributions']}."]
+    lines += ["", "## Background and golden rows", "", "Made up: each column has the quantiles of the sample's column, shuffled by itself "
+              f"(seed {seed}), so columns are independent. {measured['copies']} of them have the same values as a row of the sample."]
+    if needed:
+        lines += ["", "## Missing values", "", f"The model takes none for {', '.join(needed)}, and no `impute` is set for them."]
+    return "\n".join(lines) + "\n"
+
+
+def write(out, files):
+    """The folder is there with all of its files, or not at all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        for file, content in files.items():
+            (staging / file).write_bytes(content)
+        staging.chmod(0o755)
+        os.rename(staging, out)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
