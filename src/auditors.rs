@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use probity::audit::find::{Event, find};
 use probity::audit::ledger::Ledger;
 use probity::audit::prove::Proof;
-use probity::audit::{self, Output, ledger, replay, show, verify};
+use probity::audit::{self, Output, explain, ledger, replay, show, verify};
 use probity::clock::now_micros;
 use probity::error::{Fatal, Result};
 use probity::sink::Sink;
@@ -151,6 +151,32 @@ pub struct Show {
     trusted: Trusted,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Page {
+    Text,
+    Json,
+    Html,
+}
+
+#[derive(Args)]
+pub struct Explain {
+    /// The folder of the archive
+    archive: PathBuf,
+    /// The event: its id, or topic:partition:offset
+    event: String,
+    #[command(flatten)]
+    trusted: Trusted,
+    /// The language of the reasons, instead of the package's own
+    #[arg(long, value_name = "LANG")]
+    language: Option<String>,
+    /// ONNX Runtime's shared library, instead of what ORT_DYLIB_PATH says
+    #[arg(long, value_name = "FILE")]
+    runtime: Option<PathBuf>,
+    /// How the explanation is written; html is one page that needs nothing else
+    #[arg(long, value_enum, default_value = "text")]
+    output: Page,
+}
+
 fn print(text: &str) -> Result<()> {
     let mut out = Sink::open(None)?;
     out.write(text.as_bytes())?;
@@ -235,6 +261,24 @@ pub fn replay(arguments: &Replay) -> Result<()> {
         output: arguments.output.into(),
     };
     replay::run(&request, &ledger, Sink::open(None)?)?;
+    sound(&ledger)
+}
+
+pub fn explain(arguments: &Explain) -> Result<()> {
+    let store = audit::open(&arguments.archive)?;
+    let ledger = ledger::read(&store, &arguments.trusted.load()?, &[])?;
+    let request = explain::Request {
+        folder: arguments.archive.clone(),
+        event: arguments.event.clone(),
+        runtime: arguments.runtime.clone(),
+        language: arguments.language.clone(),
+        form: match arguments.output {
+            Page::Text => explain::Form::Text,
+            Page::Json => explain::Form::Json,
+            Page::Html => explain::Form::Html,
+        },
+    };
+    explain::run(&request, &ledger, Sink::open(None)?)?;
     sound(&ledger)
 }
 

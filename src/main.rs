@@ -59,6 +59,8 @@ enum Command {
     Prove(auditors::Prove),
     /// Decide again what was decided, from the archive alone
     Replay(auditors::Replay),
+    /// Explain one decision again, from the archive alone: its reasons, and what each feature contributed
+    Explain(auditors::Explain),
     /// Show the whole life of one decision
     Show(auditors::Show),
     /// Make the keys that sign evidence and the archive
@@ -282,6 +284,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Verify(arguments) => return auditors::verify(arguments),
         Command::Prove(arguments) => return auditors::prove(arguments),
         Command::Replay(arguments) => return auditors::replay(arguments),
+        Command::Explain(arguments) => return auditors::explain(arguments),
         Command::Show(arguments) => return auditors::show(arguments),
         _ => {}
     }
@@ -293,6 +296,7 @@ fn run(cli: &Cli) -> Result<()> {
         | Command::Verify(_)
         | Command::Prove(_)
         | Command::Replay(_)
+        | Command::Explain(_)
         | Command::Show(_) => unreachable!("they need no configuration"),
         Command::Check => check::run(&config, &mut stdout().lock()),
         Command::Run(arguments) => {

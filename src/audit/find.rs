@@ -19,7 +19,7 @@ use super::ledger::{Filed, Ledger};
 use crate::archive::layout;
 use crate::archive::store;
 use crate::error::{Fatal, Result};
-use crate::evidence::Context;
+use crate::evidence::{Context, Facts};
 use crate::record::Digest;
 
 /// How an event is named on the command line.
@@ -181,7 +181,7 @@ fn rows_of_id(folder: &Path, filed: &Filed, id: &str) -> Result<Vec<u64>> {
     {
         return Ok(Vec::new());
     }
-    let name = event_id(folder, segment.context)?;
+    let name = facts(folder, segment.context)?.event_id;
     let builder = open(folder, filed)?;
     let leaf = builder
         .parquet_schema()
@@ -230,8 +230,11 @@ fn rows_of_id(folder: &Path, filed: &Filed, id: &str) -> Result<Vec<u64>> {
     Ok(found)
 }
 
-/// The column that names the event, which the context says.
-fn event_id(folder: &Path, context: Digest) -> Result<String> {
+/// What the context of a segment says: which column names the event, and which dates it.
+///
+/// # Errors
+/// When the context is missing or altered.
+pub fn facts(folder: &Path, context: Digest) -> Result<Facts> {
     let path: PathBuf = folder.join(layout::context(context));
     let store = crate::archive::Local::read(folder);
     let bytes = store::get(&store, &layout::context(context))?;
@@ -239,7 +242,7 @@ fn event_id(folder: &Path, context: Digest) -> Result<String> {
         .filter(|bytes| Digest::of(bytes) == context)
         .and_then(|bytes| Context::parse(&bytes).ok());
     context
-        .map(|context| context.facts().event_id.clone())
+        .map(|context| context.facts().clone())
         .ok_or_else(|| unreadable(&path))
 }
 

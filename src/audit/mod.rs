@@ -1,12 +1,15 @@
 //! What an auditor does with an archive, offline and without changing it.
 //!
 //! [`verify`] checks everything or a part and reports findings; [`prove`] makes and checks the proof of one
-//! row; [`replay`] decides again what was decided; [`show`] tells the life of one decision. [`ledger`] reads
-//! the entries against the keys that the auditor trusts, [`file`] one segment, [`find`] looks events up.
+//! row; [`replay`] decides again what was decided; [`explain`] says why; [`show`] tells the life of one decision.
+//! [`ledger`] reads the entries against the keys that the auditor trusts, [`file`] one segment, [`archived`] the
+//! models and policies, [`find`] looks events up.
 //!
 //! Nothing here believes the archive: what is found is compared with what was signed. `schemas/ARCHIVE.md`
 //! is the contract, and names the findings.
 
+pub mod archived;
+pub mod explain;
 pub mod file;
 pub mod find;
 pub mod finding;

@@ -6,7 +6,7 @@
 //! tolerance are listed, never hidden.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -14,17 +14,13 @@ use arrow::datatypes::{DataType, Float32Type, Int64Type};
 use serde::Serialize;
 
 use super::Output;
+use super::archived::{self, Archived, Loaded};
 use super::file::column;
 use super::find::{self, Event, Found};
 use super::ledger::{Filed, Ledger};
 use super::verify::violation;
-use crate::archive::store;
-use crate::archive::{Local, layout};
 use crate::decide::Policy;
-use crate::error::{Fatal, Result};
-use crate::infer::{Model, Provider, Runtime};
-use crate::package::{FeatureKind, Package};
-use crate::record::Digest;
+use crate::error::Result;
 use crate::sink::Sink;
 
 /// How far a score may be from the recorded one on another runtime.
@@ -72,12 +68,9 @@ const NAMED: usize = 20;
 /// decision or a score is not what it was.
 pub fn run(request: &Request, ledger: &Ledger, mut out: Sink) -> Result<()> {
     let mut replay = Replay {
-        folder: &request.folder,
+        archived: Archived::new(&request.folder, request.runtime.as_deref())?,
         alone: request.alone,
-        runtime: Runtime::load(request.runtime.as_deref())?,
-        packages: BTreeMap::new(),
         runtimes: BTreeMap::new(),
-        policies: BTreeMap::new(),
         report: Report::default(),
     };
     match &request.event {
@@ -120,31 +113,11 @@ pub fn run(request: &Request, ledger: &Ledger, mut out: Sink) -> Result<()> {
 }
 
 struct Replay<'a> {
-    folder: &'a Path,
+    archived: Archived<'a>,
     alone: bool,
-    runtime: &'static Runtime,
-    packages: BTreeMap<String, Loaded>,
     /// Whether this runtime is the recorded one, by package and recorded runtime.
     runtimes: BTreeMap<(String, String), bool>,
-    policies: BTreeMap<String, Policy>,
     report: Report,
-}
-
-/// A package of the archive, ready to run.
-struct Loaded {
-    model: Model,
-    package: Package,
-    /// The files lie here as long as the model runs.
-    _folder: Folder,
-}
-
-/// A folder that goes when it is dropped.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 impl Replay<'_> {
@@ -176,7 +149,7 @@ impl Replay<'_> {
         let scores = scores.as_primitive::<Float32Type>().values().to_vec();
         let decisions = column(&rows, "decision", &DataType::Utf8).map_err(|e| fault(&e))?;
         let decisions: Vec<&str> = decisions.as_string::<i32>().iter().flatten().collect();
-        let policy = self.policy(&text("policy_sha256")?)?;
+        let policy = self.archived.policy(&text("policy_sha256")?)?;
         self.report.scored += scores.len() as u64;
         for (row, score) in scores.iter().enumerate() {
             if decisions.get(row) == Some(&policy.decide_one(*score).as_str()) {
@@ -187,7 +160,6 @@ impl Replay<'_> {
         }
         let (name, recorded) = (text("package_sha256")?, text("runtime_sha256")?);
         let is_exact = text("admission")? == "deterministic";
-        self.load(&name)?;
         let is_same_runtime = self.is_same_runtime(&name, &recorded)?;
         let is_exact = is_exact && is_same_runtime;
         let again = self.score(&name, &rows).map_err(|e| fault(&e))?;
@@ -199,17 +171,10 @@ impl Replay<'_> {
 
     fn compare(&mut self, place: &str, policy: &Policy, is_exact: bool, was: f32, is: f32) {
         self.report.exact += u64::from(is_exact);
-        if was.to_bits() == is.to_bits() {
-            self.report.bits_same += 1;
-        } else if is_exact {
-            return self.mismatch(place.to_owned(), "its score has other bits");
-        } else if is.is_finite()
-            && (was - is).abs() <= TOLERANCE
-            && policy.decide_one(was) == policy.decide_one(is)
-        {
-            self.report.within_tolerance += 1;
-        } else {
-            return self.mismatch(place.to_owned(), "its score is another");
+        match judge(policy, is_exact, was, is) {
+            Ok(Same::Bits) => self.report.bits_same += 1,
+            Ok(Same::Nearly) => self.report.within_tolerance += 1,
+            Err(what) => return self.mismatch(place.to_owned(), what),
         }
         let near = |score: f32| policy.decide_one(score) != policy.decide_one(was);
         if !is_exact && (near(was - TOLERANCE) || near(was + TOLERANCE)) {
@@ -221,79 +186,17 @@ impl Replay<'_> {
         push(&mut self.report.mismatches, format!("{place}: {what}"));
     }
 
-    fn policy(&mut self, digest: &str) -> Result<Policy> {
-        if let Some(policy) = self.policies.get(digest) {
-            return Ok(policy.clone());
-        }
-        let bytes = self.object(digest, layout::policy)?;
-        let text = String::from_utf8_lossy(&bytes);
-        let policy = Policy::parse(&text)
-            .ok_or_else(|| violation(format!("the policy {digest} is none")))?;
-        self.policies.insert(digest.to_owned(), policy.clone());
-        Ok(policy)
-    }
-
-    /// An object that must be there and have its digest.
-    fn object(&self, digest: &str, path: fn(Digest) -> String) -> Result<Vec<u8>> {
-        let missing = || {
-            violation(format!(
-                "an object {digest} is missing or altered; run `probity verify`"
-            ))
-        };
-        let digest = Digest::parse(digest).ok_or_else(missing)?;
-        let bytes = store::get(&Local::read(self.folder), &path(digest))?;
-        let bytes = bytes.filter(|bytes| Digest::of(bytes) == digest);
-        Ok(bytes.ok_or_else(missing)?.to_vec())
-    }
-
-    /// Makes the package ready, once.
-    fn load(&mut self, name: &str) -> Result<()> {
-        if self.packages.contains_key(name) {
-            return Ok(());
-        }
-        let list = String::from_utf8_lossy(&self.object(name, layout::model)?).into_owned();
-        let folder = std::env::temp_dir().join(format!(
-            "probity-replay-{}-{:.16}",
-            std::process::id(),
-            name
-        ));
-        let cannot = |error: std::io::Error| {
-            Fatal::unreachable(format!("cannot write {}", folder.display())).because(error)
-        };
-        std::fs::create_dir_all(&folder).map_err(cannot)?;
-        let guard = Folder(folder.clone());
-        for line in list.lines() {
-            let (digest, file) = line
-                .split_once("  ")
-                .filter(|(_, file)| !file.contains('/') && !file.starts_with('.'))
-                .ok_or_else(|| violation(format!("the package {name} is no list of files")))?;
-            let bytes = self.object(digest, layout::model)?;
-            std::fs::write(folder.join(file), bytes).map_err(cannot)?;
-        }
-        let package = Package::load(&folder)?;
-        let model = Model::open(&package, self.runtime, &[Provider::Cpu])?;
-        let loaded = Loaded {
-            model,
-            package,
-            _folder: guard,
-        };
-        self.packages.insert(name.to_owned(), loaded);
-        Ok(())
-    }
-
     /// Whether what runs a package here is what ran it then, and says so once.
     fn is_same_runtime(&mut self, name: &str, recorded: &str) -> Result<bool> {
         let key = (name.to_owned(), recorded.to_owned());
         if let Some(known) = self.runtimes.get(&key) {
             return Ok(*known);
         }
-        let recorded = self.object(recorded, layout::runtime)?;
-        let Loaded { model, package, .. } = &self.packages[name];
-        let ours = self.runtime.document(model.provider())?;
-        let difference = difference(&recorded, ours.as_bytes());
+        let difference = self.archived.difference(name, recorded)?;
+        let title = self.archived.package(name)?.package.title();
         self.report.packages.push(match &difference {
-            None => format!("{}: the runtime is the recorded one", package.title()),
-            Some(what) => format!("{}: another runtime ({what})", package.title()),
+            None => format!("{title}: the runtime is the recorded one"),
+            Some(what) => format!("{title}: another runtime ({what})"),
         });
         self.runtimes.insert(key, difference.is_none());
         Ok(difference.is_none())
@@ -301,23 +204,15 @@ impl Replay<'_> {
 
     /// The scores of these rows, from their features.
     fn score(&mut self, package: &str, rows: &RecordBatch) -> Result<Vec<f32>, String> {
-        let Loaded { model, package, .. } = self.packages.get_mut(package).expect("it was loaded");
-        let columns: Vec<ArrayRef> = package
-            .features
-            .iter()
-            .map(|feature| {
-                column(
-                    rows,
-                    &format!("feature_{}", feature.name),
-                    &arrow_type(feature.kind),
-                )
-            })
-            .collect::<Result<_, _>>()?;
+        let alone = self.alone;
+        let loaded = self.archived.package(package);
+        let Loaded { model, package, .. } = loaded.map_err(|error| error.to_string())?;
+        let columns = archived::features(package, rows)?;
         let mut run = |columns: &[ArrayRef]| {
             let scored = model.run(columns).map_err(|error| error.to_string())?;
             Ok::<_, String>(scored.score)
         };
-        if !self.alone {
+        if !alone {
             return run(&columns);
         }
         let mut scores = Vec::with_capacity(rows.num_rows());
@@ -329,13 +224,29 @@ impl Replay<'_> {
     }
 }
 
-fn arrow_type(kind: FeatureKind) -> DataType {
-    match kind {
-        FeatureKind::Float32 => DataType::Float32,
-        FeatureKind::Float64 => DataType::Float64,
-        FeatureKind::Int64 => DataType::Int64,
-        FeatureKind::Utf8 => DataType::Utf8,
-        FeatureKind::Boolean => DataType::Boolean,
+/// How well a score was repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Same {
+    Bits,
+    /// Within [`TOLERANCE`], with the same decision.
+    Nearly,
+}
+
+/// Whether a score that was `was` and is `is` when it is repeated was repeated well enough; `is_exact`: it must be
+/// the same to the bit.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn judge(policy: &Policy, is_exact: bool, was: f32, is: f32) -> Result<Same, &'static str> {
+    let is_near = is.is_finite() && (was - is).abs() <= TOLERANCE;
+    if was.to_bits() == is.to_bits() {
+        Ok(Same::Bits)
+    } else if is_exact {
+        Err("its score has other bits")
+    } else if is_near && policy.decide_one(was) == policy.decide_one(is) {
+        Ok(Same::Nearly)
+    } else {
+        Err("its score is another")
     }
 }
 
@@ -364,20 +275,6 @@ impl Place {
         let offset = self.offsets.as_primitive::<Int64Type>().value(row);
         format!("{}:{}:{offset}", self.topic, self.partition)
     }
-}
-
-/// The first key in which two runtime documents differ, the program's build aside: it runs no model.
-fn difference(recorded: &[u8], ours: &[u8]) -> Option<String> {
-    let parse = |bytes: &[u8]| {
-        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes).ok()
-    };
-    let (Some(recorded), Some(ours)) = (parse(recorded), parse(ours)) else {
-        return Some("the recorded document cannot be read".to_owned());
-    };
-    let keys = recorded.keys().chain(ours.keys());
-    let mut keys = keys.filter(|key| key.as_str() != "program");
-    keys.find(|key| recorded.get(*key) != ours.get(*key))
-        .cloned()
 }
 
 impl Report {

@@ -18,14 +18,7 @@ pub fn page(folder: &Path, ledger: &Ledger, found: Found) -> Result<String> {
     let filed = &ledger.segments[found.segment];
     let n = filed.committed.n;
     let segment = &filed.committed.segment;
-    let proof = match n < ledger.signed() {
-        true => Some(Proof::make(folder, ledger, found)?),
-        false => None,
-    };
-    let values = match &proof {
-        Some(proof) => shown(proof, ledger)?.values,
-        None => unproven(folder, ledger, found)?,
-    };
+    let (proof, values) = values(folder, ledger, found)?;
     let page = Page(values);
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
@@ -160,6 +153,23 @@ pub fn page(folder: &Path, ledger: &Ledger, found: Found) -> Result<String> {
     page.list(&mut text, "event_", "event");
     page.list(&mut text, "feature_", "features");
     Ok(text)
+}
+
+/// The values of a row by column, from its proof if a checkpoint covers it.
+///
+/// # Errors
+/// When its file cannot be read, or does not hold what was signed.
+pub fn values(
+    folder: &Path,
+    ledger: &Ledger,
+    found: Found,
+) -> Result<(Option<Proof>, Vec<(String, Value)>)> {
+    if ledger.segments[found.segment].committed.n >= ledger.signed() {
+        return Ok((None, unproven(folder, ledger, found)?));
+    }
+    let proof = Proof::make(folder, ledger, found)?;
+    let values = shown(&proof, ledger)?.values;
+    Ok((Some(proof), values))
 }
 
 fn shown(proof: &Proof, ledger: &Ledger) -> Result<Shown> {
