@@ -14,6 +14,7 @@ import hmac
 import json
 import re
 import struct
+import tomllib
 from pathlib import Path
 
 import confluent_kafka
@@ -126,6 +127,59 @@ def check_policy(archive: Path, evidence: dict, facts: dict) -> None:
             assert (row["decision"], row["threshold"]) == ("approve", None)
 
 
+def is_sampled(partition: int, offset: int, one_in: int) -> bool:
+    """The approved events that are explained: SplitMix64 of the place, by README.md."""
+    mask = (1 << 64) - 1
+    number = ((offset ^ partition << 48) + 0x9E3779B97F4A7C15) & mask
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & mask
+    number = (number ^ number >> 27) * 0x94D049BB133111EB & mask
+    return (number ^ number >> 31) % one_in == 0
+
+
+def check_explanations(archive: Path, scored: dict, evidence: dict, facts: dict) -> int:
+    """Every decision that must be explained is, in record and row alike, and the numbers add up to the margin."""
+    package = listed(archive, facts["package_sha256"])
+    manifest = tomllib.loads(package["model.toml"].decode())
+    groups = {group["code"]: group for group in manifest["reason"]}
+    explained = 0
+    for place, row in evidence.items():
+        record = scored.get(place)
+        wanted = record and (record["decision"] != "approve" or is_sampled(*place, 100))
+        assert (row["explanation"] is not None) == bool(wanted), place
+        if not wanted:
+            assert record is None or record["explanation"] is None
+            continue
+        explained += 1
+        told, public = json.loads(row["explanation"]), record["explanation"]
+        assert list(told) == ["method", "base", "residual", "evaluations", "contributions", "reasons"]
+        assert all(told[key] == public[key] for key in ("method", "base", "residual", "evaluations"))
+        features = {f"feature_{name}" for name in told["contributions"]}
+        assert features == {name for name in row if name.startswith("feature_")}
+        whole = told["base"] + sum(told["contributions"].values())
+        assert abs(whole + told["residual"] - row["margin"]) < 1e-9
+        assert abs(told["residual"]) <= 2e-5 * max(1, abs(row["margin"]))
+        listed_sum = sum(reason["contribution"] for reason in public["reasons"])
+        assert abs(told["base"] + listed_sum - whole) < 1e-9
+        assert abs(sum(reason["share"] for reason in public["reasons"]) - 1) < 1e-9
+        signs = {"raises": "+", "lowers": "-"}
+        codes = [signs[reason["direction"]] + reason["code"] for reason in public["reasons"]]
+        assert codes == told["reasons"]
+        named = [reason for reason in public["reasons"] if reason["code"] != "OTHER"]
+        sizes = [abs(reason["contribution"]) for reason in named]
+        assert sizes == sorted(sizes, reverse=True) and len(named) <= 4
+        for reason in named:
+            sums = sum(told["contributions"][name] for name in groups[reason["code"]]["features"])
+            assert abs(sums - reason["contribution"]) < 1e-9
+            assert (reason["contribution"] > 0) == (reason["direction"] == "raises")
+    return explained
+
+
+def listed(archive: Path, digest: str) -> dict:
+    """The files of an archived package, by their names."""
+    lines = (archive / f"models/{digest}").read_text().splitlines()
+    return {name: (archive / f"models/{digest}").read_bytes() for digest, name in (line.split("  ") for line in lines)}
+
+
 def check_archive(archive: Path, evidence: dict) -> None:
     table = pyarrow.dataset.dataset(archive / "segments", partitioning="hive").to_table()
     assert table.num_rows == len(evidence)
@@ -178,8 +232,10 @@ def main() -> None:
         assert row[facts["event_time"]].timestamp() * 1_000_000 == record["event_time"]
     check_seals(asked.bootstrap, asked.prefix, evidence, facts, asked.keys)
     check_policy(asked.archive, evidence, facts)
+    explained = check_explanations(asked.archive, scored, evidence, facts)
+    assert explained, "no decision was explained"
     check_archive(asked.archive, evidence)
-    print(f"{len(scored)} scored records, {len(evidence)} rows of evidence: as the contracts say")
+    print(f"{len(scored)} scored records, {len(evidence)} rows of evidence, {explained} explanations: as the contracts say")
 
 
 if __name__ == "__main__":
