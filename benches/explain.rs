@@ -19,7 +19,9 @@ const ROUND: Duration = Duration::from_millis(300);
 const MEMORY: usize = 256 << 20;
 
 fn main() {
-    let asked = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
+    let asked = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"));
     let mut folders: Vec<PathBuf> = asked.map(PathBuf::from).collect();
     if folders.is_empty() {
         let models = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/models");
@@ -38,10 +40,17 @@ fn table(package: &Package) {
         .unwrap_or_else(|fatal| panic!("{fatal}"))
         .expect("the package has [reasons]");
     println!("{}: {}", package.title(), explainer.summary());
-    println!("prepared in {:.0} ms; µs per row for batches of", start.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "prepared in {:.0} ms; µs per row for batches of",
+        start.elapsed().as_secs_f64() * 1e3
+    );
     print!("{:>12}", "");
     BATCHES.iter().for_each(|rows| print!("{rows:>9}"));
-    let golden = &package.golden.as_ref().expect("the package has golden rows").columns;
+    let golden = &package
+        .golden
+        .as_ref()
+        .expect("the package has golden rows")
+        .columns;
     let mut lines = [Vec::new(), Vec::new()];
     for rows in BATCHES {
         let features = repeated(golden, rows);
@@ -66,7 +75,10 @@ fn table(package: &Package) {
 fn repeated(columns: &[ArrayRef], rows: usize) -> Vec<ArrayRef> {
     let have = columns[0].len();
     let indices = UInt32Array::from_iter_values((0..rows).map(|row| (row % have) as u32));
-    columns.iter().map(|column| take(column, &indices, None).expect("they are there")).collect()
+    columns
+        .iter()
+        .map(|column| take(column, &indices, None).expect("they are there"))
+        .collect()
 }
 
 /// µs per row, the best of the rounds.
