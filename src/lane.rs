@@ -34,6 +34,7 @@ use crate::record::{Offset, Reason, Rejection, Stage};
 use crate::schema::InputSchema;
 use crate::source::{self, Change, Gather, Gathered, Item, Limits, Source, Standing, Topics};
 use crate::stages::{Decided, Stages};
+use crate::succession::Seat;
 
 use draft::{Draft, Testimony};
 pub use round::{Counts, Fate, Round};
@@ -60,6 +61,8 @@ pub struct Settings {
     pub facts: Facts,
     pub schema: InputSchema,
     pub sealer: Sealer,
+    /// Where the next model waits.
+    pub seat: Seat,
 }
 
 /// What happens in a lane, for metrics and readiness. Called on the lane's thread, per round.
@@ -150,6 +153,7 @@ impl<'c> Lane<'c> {
     }
 
     fn round(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.succeed()?;
         let member = self.source.member();
         let limits = Limits {
             rows_max: self.rows_max,
@@ -194,6 +198,18 @@ impl<'c> Lane<'c> {
             laps: &laps,
         });
         self.ended = Instant::now();
+        Ok(())
+    }
+
+    /// Takes over the next model, if one is ready. Readers are told with the next message.
+    fn succeed(&mut self) -> Result<()> {
+        if let Some(successor) = self.settings.seat.take() {
+            self.stages = successor.stages;
+            self.settings.facts = successor.facts;
+            let topic_id = self.source.topic_id();
+            (self.writer, self.stamp) = introduce(&self.settings, &self.stages, topic_id)?;
+            self.informed.clear();
+        }
         Ok(())
     }
 

@@ -39,6 +39,7 @@ pub mod audit;
 // Around both.
 pub mod topics;
 pub mod setup;
+pub mod succession;
 pub mod pipeline;
 pub mod check;
 pub mod metrics;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use crate::metrics::{
 use crate::native::TopicIds;
 use crate::setup::{self, Setup};
 use crate::source::{Change, Standing};
+use crate::succession::{Current, Seats, Watch};
 use crate::topics::{Identity, Topics};
 
 /// What a process does.
@@ -205,10 +207,9 @@ pub fn run(
 
     let store = setup::archive::open(config, runtime.handle().clone())?;
     let mut chronicle = setup::archive::chronicle(config, &identity, store.clone(), keys.clone())?;
-    chronicle.record(
-        "started",
-        setup::archive::what_runs(config, setup.as_ref(), roles.archive),
-    )?;
+    let what_runs = setup::archive::what_runs(config, setup.as_ref(), roles.archive);
+    chronicle.record("started", what_runs)?;
+    let chronicle = Arc::new(Mutex::new(chronicle));
     let mut workers = Workers::new();
     if let Some(setup) = &setup {
         setup::archive::keep(store.as_ref(), setup, config)?;
@@ -219,17 +220,38 @@ pub fn run(
             setup.describe()
         );
         info!("{}", setup.describe_reasons());
+        let (sealer, seats) = (Sealer::new(keys.clone())?, Seats::new(lanes));
+        let current = Current::of(setup);
+        current.show(true);
         start_lanes(
             &mut workers,
             config,
             setup,
             &identity,
             ids,
-            &Sealer::new(keys.clone())?,
+            &sealer,
+            &seats,
             &health,
             stop,
             &watcher,
         )?;
+        if !config.model.watch_interval.is_zero() {
+            let watch = Watch {
+                config: config.clone(),
+                identity: identity.clone(),
+                commitment_key: sealer.commitment_key(),
+                store: store.clone(),
+                chronicle: chronicle.clone(),
+                seats,
+                stop: stop.clone(),
+                current,
+                schema: setup.schema.digest(),
+            };
+            workers.spawn("model", move || {
+                watch.run();
+                Ok(())
+            });
+        }
     }
     if roles.archive {
         info!(place = store.place(), "archiving");
@@ -248,6 +270,7 @@ pub fn run(
     let result = workers.join(stop, config.limits.drain_timeout);
     health.drain();
     // A store that is gone is no reason to hide why the workers ended.
+    let mut chronicle = chronicle.lock().unwrap_or_else(PoisonError::into_inner);
     let recorded = chronicle
         .record("stopped", why(&result))
         .and_then(|()| match roles.archive {
@@ -292,21 +315,13 @@ fn start_lanes(
     identity: &Identity,
     ids: TopicIds,
     sealer: &Sealer,
+    seats: &Arc<Seats>,
     health: &Arc<Health>,
     stop: &Stop,
     watcher: &Arc<dyn Watcher>,
 ) -> Result<()> {
-    let package = &setup.package;
-    let stages = setup.stages()?;
-    metrics::model_is(
-        &package.name,
-        &package.version,
-        package.model.digest,
-        stages.provider(),
-    );
-    drop(stages);
     for lane in 0..config.pipeline.lanes {
-        let settings = setup.lane(config, identity, ids, sealer);
+        let settings = setup.lane(config, identity, ids, sealer, seats.of(lane));
         let (consumer, producer) = (config.consumer(lane), config.producer(lane));
         let stages = setup.stages()?;
         let mut observer = Eyes {

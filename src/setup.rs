@@ -27,6 +27,7 @@ use crate::record::Digest;
 use crate::schema::InputSchema;
 use crate::source::{Limits, Topics};
 use crate::stages::Stages;
+use crate::succession::Seat;
 use crate::topics::Identity;
 
 /// How deep a JSON value may be nested where it is passed over.
@@ -156,6 +157,12 @@ impl Setup {
         }
     }
 
+    /// The execution providers that run the model.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
     /// What lanes are told.
     #[must_use]
     pub fn lane(
@@ -164,6 +171,7 @@ impl Setup {
         identity: &Identity,
         ids: TopicIds,
         sealer: &Sealer,
+        seat: Seat,
     ) -> lane::Settings {
         let output = &config.output;
         lane::Settings {
@@ -199,6 +207,7 @@ impl Setup {
             facts: self.facts(config, identity, sealer.commitment_key()),
             schema: self.schema.clone(),
             sealer: sealer.clone(),
+            seat,
         }
     }
 

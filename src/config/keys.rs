@@ -113,6 +113,7 @@ impl Model {
     fn read(reader: &mut Reader) -> Model {
         Model {
             package: required_path(reader, "model.package", "models/card-risk"),
+            watch_interval: reader.duration("model.watch_interval", "5s", ["0ms", "1h"]),
             trust_key: reader.path("model.trust_key", ""),
             providers: reader.choices("model.providers", &[Provider::Cpu], &PROVIDERS),
             runtime: reader.path("model.runtime", ""),

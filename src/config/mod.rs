@@ -108,6 +108,8 @@ pub struct Batch {
 pub struct Model {
     /// Folder of the model package.
     pub package: PathBuf,
+    /// How often it is looked whether the folder has another package; zero: never.
+    pub watch_interval: Duration,
     /// The public key of who may sign packages; `None`: they need no signature.
     pub trust_key: Option<PathBuf>,
     /// In the order in which ONNX Runtime prefers them; never empty.

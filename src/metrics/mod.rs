@@ -119,6 +119,8 @@ metrics_table! {
         "Objects put into the archive, by outcome: created, exists or failed.";
     ARCHIVE_BEHIND: "probity_archive_behind_seconds", Kind::Gauge, "seconds", [],
         "Age of the oldest evidence that is in no segment of the archive.";
+    MODEL_PACKAGES: "probity_model_packages_total", Kind::Counter, "packages", ["outcome"],
+        "Model packages that came while payments flowed, by outcome: changed or refused.";
     BUILD: "probity_build_info", Kind::Gauge, "builds", ["version"],
         "1 for the version that runs.";
     MODEL: "probity_model_info", Kind::Gauge, "models", ["name", "version", "sha256", "provider"],
@@ -213,11 +215,41 @@ pub fn config_is(digest: Digest) {
     CONFIG.gauge(&[&digest.to_string()]).set(1.0);
 }
 
-/// Says which model scores, and what runs it.
-pub fn model_is(name: &str, version: &str, digest: Digest, provider: &str) {
+/// Says whether this model scores, and what runs it.
+pub fn model(name: &str, version: &str, digest: Digest, provider: &str, scores: bool) {
     MODEL
         .gauge(&[name, version, &digest.to_string(), provider])
-        .set(1.0);
+        .set(f64::from(u8::from(scores)));
+}
+
+/// Packages that came while payments flowed.
+pub struct ModelMetrics {
+    changed: Counter,
+    refused: Counter,
+}
+
+impl Default for ModelMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ModelMetrics {
+    #[must_use]
+    pub fn new() -> ModelMetrics {
+        ModelMetrics {
+            changed: MODEL_PACKAGES.counter(&["changed"]),
+            refused: MODEL_PACKAGES.counter(&["refused"]),
+        }
+    }
+
+    pub fn changed(&self) {
+        self.changed.increment(1);
+    }
+
+    pub fn refused(&self) {
+        self.refused.increment(1);
+    }
 }
 
 macro_rules! label_values {

@@ -13,7 +13,7 @@ fn rendered(record: impl FnOnce()) -> String {
 fn everything() {
     build_is("0.1.0");
     config_is(Digest::ZERO);
-    model_is("card-risk", "3", Digest::ZERO, "cpu");
+    model("card-risk", "3", Digest::ZERO, "cpu", true);
     let (_lane, _partition) = (LaneMetrics::new(0), PartitionMetrics::new(0));
     let _archive = ArchiveMetrics::new();
 }

@@ -23,6 +23,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod values;
+pub mod version;
 
 pub use golden::Golden;
 pub use reasons::{Background, Group, Method, Reasons};

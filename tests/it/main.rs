@@ -14,6 +14,7 @@ mod kills;
 mod leaf;
 mod limits;
 mod metrics;
+mod models;
 mod operator;
 mod poison;
 mod reference;
