@@ -474,7 +474,7 @@ impl Observer for Eyes {
 
     fn on_round(&mut self, round: &Round<'_>) {
         self.watcher.on_round(round);
-        let metrics = &self.metrics;
+        let metrics = &mut self.metrics;
         metrics.gathered(round.lineage.rows());
         metrics.steps(round.laps);
         match round.fate {
@@ -487,6 +487,9 @@ impl Observer for Eyes {
             metrics.explained(round.decided.explanations.count() as u64);
             for (reason, count) in round.reasons() {
                 metrics.rejected(reason, count);
+            }
+            for (rule, count) in round.rules() {
+                metrics.ruled(rule, count);
             }
         }
     }

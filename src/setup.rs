@@ -4,6 +4,7 @@
 //! error names the file and the key to mend. [`archive`] does the same for the archive.
 
 pub mod archive;
+mod policy;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +12,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray};
 
 use crate::config::{self, Config};
+use crate::decide::CompiledPolicy;
 use crate::decode::{Decoder, Format, Settings as Decoding, UnknownFields};
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::Facts;
 use crate::evidence::columns::EVENT_PREFIX;
 use crate::explain::live::{Narrator, Rows};
-use crate::features::{Definition, FeatureSet, FeatureType};
+use crate::features::{Definition, ExprError, FeatureSet, FeatureType};
 use crate::infer::{Model, Provider, Runtime};
 use crate::lane::{self, Sealer};
 use crate::native::TopicIds;
@@ -88,6 +90,7 @@ impl Setup {
             runtime_document: String::new(),
         };
         setup.features()?;
+        setup.policy()?;
         let mut model = setup.model()?;
         setup.provider = model.provider().to_owned();
         setup.runtime_document = runtime.document(&setup.provider)?;
@@ -109,6 +112,11 @@ impl Setup {
         )
     }
 
+    fn policy(&self) -> Result<CompiledPolicy> {
+        let policy = self.package.policy.clone();
+        policy::compile(policy, &self.schema, &self.package.manifest_path())
+    }
+
     fn model(&self) -> Result<Model> {
         Model::open(&self.package, self.runtime, &self.providers)
     }
@@ -127,7 +135,7 @@ impl Setup {
             decoder,
             self.features()?,
             self.model()?,
-            self.package.policy.clone(),
+            self.policy()?,
             self.narrator.clone(),
         )
     }
@@ -309,15 +317,19 @@ pub fn features(config: &Config, schema: &InputSchema) -> Result<FeatureSet> {
     compile(&definitions, schema, &folder.join(MANIFEST))
 }
 
+/// Everything that is wrong with expressions of `model.toml`.
+fn ill_typed(manifest: &Path, errors: &[ExprError]) -> Fatal {
+    let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Fatal::usage(format!("{}: {}", manifest.display(), list.join("\n")))
+}
+
 fn compile(
     definitions: &[(Definition, FeatureType)],
     schema: &InputSchema,
     manifest: &Path,
 ) -> Result<FeatureSet> {
-    let features = FeatureSet::compile(definitions, schema.arrow()).map_err(|errors| {
-        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Fatal::usage(format!("{}: {}", manifest.display(), list.join("\n")))
-    })?;
+    let features = FeatureSet::compile(definitions, schema.arrow())
+        .map_err(|errors| ill_typed(manifest, &errors))?;
     // What a model is fed is archived in clear.
     if let Some(index) = features
         .reads()

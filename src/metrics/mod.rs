@@ -5,8 +5,10 @@
 //! recorded once per batch, segment or request, never once per row: one recording is an atomic
 //! addition of some 10 ns, which a batch does not notice and a row would.
 //!
-//! No label ever holds anything of an event: labels are closed lists, partitions and hashes.
+//! No label ever holds anything of an event: labels are closed lists, partitions, hashes, and names that a
+//! model package gives.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Label};
@@ -83,6 +85,8 @@ metrics_table! {
         "Fields of events that the schema does not know.";
     EXPLAINED: "probity_explained_total", Kind::Counter, "events", [],
         "Events whose decision was explained when it was made.";
+    RULED: "probity_rule_decisions_total", Kind::Counter, "events", ["rule"],
+        "Events that a rule of the policy decided, by rule.";
     ROUNDS: "probity_rounds_total", Kind::Counter, "rounds", ["outcome"],
         "Kafka transactions, by outcome: committed, aborted or unknown.";
     BATCH_ROWS: "probity_batch_rows", Kind::Histogram(ROWS_IN_BATCH), "rows", [],
@@ -303,6 +307,8 @@ pub struct LaneMetrics {
     rejected_by_reason: Vec<Counter>,
     unknown_fields: Counter,
     explained: Counter,
+    /// By the rule's name. Packages bring them, a few dozen each.
+    ruled: BTreeMap<String, Counter>,
     committed: Counter,
     aborted: Counter,
     unknown: Counter,
@@ -328,6 +334,7 @@ impl LaneMetrics {
             rejected_by_reason: reasons.map(|r| REJECTED.counter(&[r.as_str()])).collect(),
             unknown_fields: UNKNOWN_FIELDS.counter(&[]),
             explained: EXPLAINED.counter(&[]),
+            ruled: BTreeMap::new(),
             committed: ROUNDS.counter(&["committed"]),
             aborted: ROUNDS.counter(&["aborted"]),
             unknown: ROUNDS.counter(&["unknown"]),
@@ -390,6 +397,14 @@ impl LaneMetrics {
 
     pub fn explained(&self, events: u64) {
         self.explained.increment(events);
+    }
+
+    /// A rule of the policy decided this many events of a committed round.
+    pub fn ruled(&mut self, rule: &str, events: u64) {
+        if !self.ruled.contains_key(rule) {
+            self.ruled.insert(rule.to_owned(), RULED.counter(&[rule]));
+        }
+        self.ruled[rule].increment(events);
     }
 
     pub fn rebalanced(&self, kind: Rebalance) {

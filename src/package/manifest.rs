@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 mod about;
+mod policy;
 mod reasons;
 
 pub(super) use reasons::Explaining;
@@ -19,6 +20,7 @@ use super::{Class, FeatureKind, FeatureSpec, Inputs, MANIFEST, Output, Pick, SIG
 use crate::decide::Policy;
 use crate::error::{Fatal, Result};
 use about::Bounds;
+use policy::PolicyTable;
 use reasons::{ReasonTable, ReasonsTable};
 
 const FEATURES_MAX: usize = 4096;
@@ -86,14 +88,6 @@ struct PickTable {
     name: String,
     column: Option<usize>,
     class: Option<Class>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyTable {
-    version: Spanned<String>,
-    review: Spanned<f64>,
-    decline: Spanned<f64>,
 }
 
 #[derive(Deserialize)]
@@ -226,18 +220,6 @@ impl Reader<'_> {
             }
         };
         Ok(Output { name, pick })
-    }
-
-    fn policy(&self, table: &PolicyTable) -> Result<Policy> {
-        let version = self.plain_name("policy.version", &table.version)?;
-        Policy::new(&version, *table.review.get_ref(), *table.decline.get_ref()).map_err(|bad| {
-            let at = if bad.key == "review" {
-                &table.review
-            } else {
-                &table.decline
-            };
-            self.refuse(at.span(), format!("`policy.{}`: {}", bad.key, bad.message))
-        })
     }
 
     fn features(

@@ -4,6 +4,7 @@ use super::*;
 use crate::error::Exit;
 
 mod about;
+mod policy;
 mod reasons;
 mod schema;
 mod signature;
