@@ -18,6 +18,7 @@ mod models;
 mod operator;
 mod poison;
 mod reference;
+mod rules;
 mod spine;
 mod standard;
 mod tamper;
