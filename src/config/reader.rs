@@ -183,6 +183,15 @@ impl Reader {
         (!text.is_empty()).then(|| self.folder.join(text))
     }
 
+    /// A list of files or folders.
+    pub fn paths(&mut self, key: &str) -> Vec<PathBuf> {
+        let texts = self.texts(key, &[]);
+        if texts.iter().any(String::is_empty) {
+            self.problem(key, "has an empty name; take it out");
+        }
+        texts.iter().map(|text| self.folder.join(text)).collect()
+    }
+
     /// Every key below `prefix`, each a number with a path.
     pub fn numbered_paths(&mut self, prefix: &str) -> BTreeMap<u32, PathBuf> {
         let mut paths = BTreeMap::new();

@@ -228,7 +228,10 @@ fn a_model_changes_while_payments_flow_and_a_bad_one_changes_nothing() {
     assert_eq!(events["model refused"], 5, "{events:?}");
     let trust = pipeline.trust();
     let arguments = ["--trust", trust.to_str().unwrap(), "--output", "json"];
-    let replayed = kit::auditor::audit(&pipeline.archive(), [&["replay", "."][..], &arguments].concat());
+    let replayed = kit::auditor::audit(
+        &pipeline.archive(),
+        [&["replay", "."][..], &arguments].concat(),
+    );
     let report = replayed.json();
     assert_eq!(report["policy_same"], report["scored"], "{report}");
     assert_eq!(report["bits_same"], report["scored"], "{report}");
