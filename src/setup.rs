@@ -371,7 +371,7 @@ fn registry(config: &Config) -> Result<Vec<(u32, InputSchema)>> {
     config.input.schemas.iter().map(load).collect()
 }
 
-fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType) {
+pub(crate) fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType) {
     let kind = match feature.kind {
         FeatureKind::Float32 => FeatureType::Float32,
         FeatureKind::Float64 => FeatureType::Float64,

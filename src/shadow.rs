@@ -89,3 +89,88 @@ impl Shadow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Array as _;
+
+    use super::*;
+    use crate::decode::{Decoder, Format, Settings, UnknownFields};
+    use crate::infer::testing::{fixture, runtime};
+    use crate::infer::{Provider, Runtime};
+    use crate::package::Package;
+    use crate::schema::InputSchema;
+    use crate::setup::definition;
+
+    /// The fixture of texts without golden rows: nothing has shown yet that its model works.
+    fn shadow(runtime: &Runtime, schema: &InputSchema) -> Shadow {
+        let package = Package {
+            golden: None,
+            ..fixture("pipeline")
+        };
+        let definitions: Vec<_> = package.features.iter().map(definition).collect();
+        let features = FeatureSet::compile(&definitions, schema.arrow()).unwrap();
+        let model = Model::open(&package, runtime, &[Provider::Cpu]).unwrap();
+        Shadow::new(package.title(), features, model, package.policy)
+    }
+
+    fn events(schema: &InputSchema, channels: &[&str]) -> RecordBatch {
+        let values: Vec<String> = channels
+            .iter()
+            .map(|channel| {
+                format!(
+                    r#"{{"transaction_id":"t","event_time":1,"amount_minor":4250,"balance_minor":90000,
+                        "channel":"{channel}","merchant_country":"DE"}}"#
+                )
+            })
+            .collect();
+        let settings = Settings {
+            format: Format::Json,
+            unknown_fields: UnknownFields::Reject,
+            max_bytes: 4096,
+            max_depth: 4,
+            registry: Vec::new(),
+        };
+        let decoder = Decoder::new(schema, settings).unwrap();
+        let decoded = decoder.decode(values.iter().map(|value| Some(value.as_bytes())));
+        assert_eq!(decoded.rejected, vec![None; channels.len()]);
+        decoded.events
+    }
+
+    fn schema() -> InputSchema {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/event.avsc");
+        InputSchema::load(&path).unwrap()
+    }
+
+    #[test]
+    fn an_event_on_which_a_shadow_fails_has_no_opinion() {
+        let Some(runtime) = runtime("shadow::an_event_on_which_a_shadow_fails_has_no_opinion")
+        else {
+            return;
+        };
+        let schema = schema();
+        let mut shadow = shadow(runtime, &schema);
+        let said = shadow.judge(&events(&schema, &["online", "?", "online"]));
+        assert!(said.score[0].is_some());
+        assert_eq!(said.score[0], said.score[2]);
+        assert_eq!((said.score[1], said.decision[1]), (None, None));
+        let decision = shadow.policy.decide_one(said.score[0].unwrap());
+        assert_eq!(said.decision[0], Some(decision));
+        let [scores, decisions] = said.columns(|row| row == 0);
+        assert_eq!((scores.null_count(), decisions.null_count()), (2, 2));
+        assert!(scores.is_valid(2) && decisions.is_valid(2));
+    }
+
+    #[test]
+    fn a_shadow_that_fails_altogether_is_left_out() {
+        let Some(runtime) = runtime("shadow::a_shadow_that_fails_altogether_is_left_out") else {
+            return;
+        };
+        let schema = schema();
+        let mut shadow = shadow(runtime, &schema);
+        for channels in [["?", "?"], ["online", "online"]] {
+            let said = shadow.judge(&events(&schema, &channels));
+            assert_eq!((said.score, said.decision), (vec![None; 2], vec![None; 2]));
+        }
+    }
+}

@@ -371,3 +371,111 @@ impl Watch {
         ])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A package of this version in a folder of its own.
+    fn package(version: &str, policy: &str) -> (tempfile::TempDir, Package) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/kinds");
+        let above = tempfile::tempdir().unwrap();
+        let folder = above.path().join("package");
+        fs::create_dir(&folder).unwrap();
+        for file in ["model.onnx", "golden.json"] {
+            fs::copy(source.join(file), folder.join(file)).unwrap();
+        }
+        let mut text = fs::read_to_string(source.join("model.toml")).unwrap();
+        let package = Package::load(&source).unwrap();
+        for (was, is) in [
+            (package.version.as_str(), version),
+            (package.policy.version(), policy),
+        ] {
+            let (was, is) = (
+                format!("version = \"{was}\""),
+                format!("version = \"{is}\""),
+            );
+            assert!(text.contains(&was), "{was}");
+            text = text.replacen(&was, &is, 1);
+        }
+        fs::write(folder.join("model.toml"), text).unwrap();
+        (above, Package::load(&folder).unwrap())
+    }
+
+    fn edition(version: &str, policy: &str) -> Edition {
+        Edition::parse(&format!("fixture-kinds {version} {policy}")).unwrap()
+    }
+
+    #[test]
+    fn only_a_newer_package_follows() {
+        let (_folder, next) = package("1.5.0", "p2");
+        assert!(follow(&next, &edition("1.4.9", "p9")).is_ok());
+        assert!(follow(&next, &edition("1.5.0", "p1")).is_ok());
+        assert!(follow(&next, &Edition::parse("other-risk 9 9").unwrap()).is_ok());
+        let refusal = |now| follow(&next, &now).unwrap_err().to_string();
+        let older = refusal(edition("1.10.0", "p1"));
+        assert!(
+            older.contains("1.5.0 with policy p2 is older than fixture-kinds 1.10.0"),
+            "{older}"
+        );
+        assert!(
+            older.contains("write 1.5.0 into") && older.contains("package.rollback"),
+            "{older}"
+        );
+        let same = refusal(edition("1.5.0", "p2"));
+        assert!(same.contains("raise `version`"), "{same}");
+    }
+
+    #[test]
+    fn an_operator_goes_back_to_the_version_that_is_written_down_and_to_no_other() {
+        let (folder, next) = package("1.5.0", "p2");
+        let newer = edition("1.6.0", "p2");
+        let file = folder.path().join("package.rollback");
+        fs::write(&file, "1.4.0\n").unwrap();
+        assert!(follow(&next, &newer).is_err());
+        fs::write(&file, "1.5.0\n").unwrap();
+        assert!(follow(&next, &newer).is_ok());
+        assert!(admit(&next, &[newer]).is_ok());
+    }
+
+    #[test]
+    fn a_start_is_refused_where_a_newer_package_decided_last_for_any_partition() {
+        let (_folder, next) = package("1.5.0", "p2");
+        let before = [edition("1.4.0", "p1"), edition("1.5.0", "p2")];
+        assert!(admit(&next, &[]).is_ok());
+        assert!(admit(&next, &before).is_ok());
+        let newer = [before.as_slice(), &[edition("1.5.0", "p3")]].concat();
+        let refusal = admit(&next, &newer).unwrap_err();
+        assert_eq!(refusal.exit, Exit::Usage);
+        assert!(
+            refusal.to_string().contains("which decided last"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn a_folder_is_tried_when_two_looks_agree_and_once_only() {
+        let (folder, package) = package("1.5.0", "p2");
+        let look = || look(std::slice::from_ref(&package.folder)).unwrap();
+        let mut settling = Settling::default();
+        assert!(!settling.has_settled(look()), "one look says nothing");
+        assert!(settling.has_settled(look()));
+        assert!(settling.has_settled(look()), "nobody has tried it yet");
+        settling.tried();
+        assert!(!settling.has_settled(look()));
+        for change in [
+            "package/golden.json",
+            "package/model.toml",
+            "package.rollback",
+        ] {
+            fs::write(folder.path().join(change), change).unwrap();
+            assert!(!settling.is_still(&look()), "{change}");
+            assert!(
+                !settling.has_settled(look()),
+                "{change} may still be written"
+            );
+            assert!(settling.has_settled(look()), "{change}");
+            settling.tried();
+        }
+    }
+}

@@ -71,3 +71,65 @@ impl ShadowSetup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::batch::{Batch, Lineage, Origin};
+    use crate::config::{Config, Environment};
+    use crate::generate::{Generator, Settings};
+    use crate::infer::testing::runtime;
+    use crate::laps::Laps;
+    use crate::record::Offset;
+    use crate::setup::Setup;
+    use crate::stages::Decided;
+
+    fn decided(sets: &[&str]) -> Batch<Decided> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let file = root.join("config/probity.toml");
+        let config = Config::load(Some(&file), &sets, &Environment::default()).unwrap();
+        let setup = Setup::load(&config).unwrap();
+        let values = Generator::new(Settings::for_cards(100))
+            .take(300)
+            .map(|payment| {
+                let mut value = Vec::new();
+                payment.write_json(&mut value);
+                value
+            });
+        let mut values: Vec<Vec<u8>> = values.collect();
+        values.push(b"no payment".to_vec());
+        let mut lineage = Lineage::default();
+        let origin = |offset| Origin::Record {
+            offset: Offset(offset),
+            broker_time: None,
+            leader_epoch: None,
+        };
+        lineage.push_part(0, (0..values.len()).map(|row| origin(row as i64)));
+        let values = values.iter().map(|value| Some(&**value));
+        let mut stages = setup.stages().unwrap();
+        stages.run(lineage, values, &mut Laps::start()).unwrap()
+    }
+
+    #[test]
+    fn a_shadow_says_what_its_package_would_decide() {
+        if runtime("setup::a_shadow_says_what_its_package_would_decide").is_none() {
+            return;
+        }
+        let beside =
+            decided(&["model.shadows=config/models/card-risk-mlp,config/models/card-risk"]);
+        let alone = decided(&["model.package=config/models/card-risk-mlp"]);
+        let (beside, alone) = (beside.payload(), alone.payload());
+        let [mlp, same] = &beside.shadows[..] else {
+            panic!("two shadows were asked for");
+        };
+        for row in 0..300 {
+            assert_eq!(
+                mlp.score[row].unwrap().to_bits(),
+                alone.scored.score[row].to_bits()
+            );
+            assert_eq!(mlp.decision[row], Some(alone.decisions[row]));
+            assert_eq!(same.score[row], Some(beside.scored.score[row]));
+        }
+        assert_ne!(mlp.score[..300], same.score[..300]);
+    }
+}
