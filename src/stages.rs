@@ -1,4 +1,5 @@
-//! The stages between the input and the transaction, in order: decode, features, infer, decide, explain.
+//! The stages between the input and the transaction, in order: decode, features, infer, decide, explain;
+//! then the shadows, which decide nothing.
 //!
 //! Pure but for the inference library: the same values give the same decisions in a lane, offline and
 //! in a replay. Knows no Kafka. The clock is not asked here.
@@ -23,6 +24,7 @@ use crate::infer::{self, Model};
 use crate::laps::{Laps, Step};
 use crate::record::{Decision, Stage};
 use crate::schema::InputSchema;
+use crate::shadow::{Opinion, Shadow};
 
 /// The events of a batch, one row for each of its rows; null where there is none.
 pub struct Decoded {
@@ -56,6 +58,8 @@ pub struct Decided {
     pub ruled: Ruled,
     /// Why, for the rows that are explained.
     pub explanations: Explanations,
+    /// What each shadow would have said.
+    pub shadows: Vec<Opinion>,
 }
 
 impl Payload for Decoded {
@@ -143,6 +147,7 @@ pub struct Stages {
     model: Model,
     policy: CompiledPolicy,
     narrator: Option<Narrator>,
+    shadows: Vec<Shadow>,
     roles: Roles,
     /// Columns of the event that evidence may hold.
     archived: Vec<usize>,
@@ -168,9 +173,16 @@ impl Stages {
             model,
             policy,
             narrator,
+            shadows: Vec::new(),
             roles,
             archived,
         })
+    }
+
+    /// The same, with models that score beside it.
+    #[must_use]
+    pub fn with_shadows(self, shadows: Vec<Shadow>) -> Stages {
+        Stages { shadows, ..self }
     }
 
     /// The columns of evidence for these stages.
@@ -192,7 +204,9 @@ impl Stages {
         let mut texts = Vec::new();
         texts.extend(self.has_rules().then_some(columns::RULE));
         texts.extend(self.narrator.is_some().then_some(columns::EXPLANATION));
-        evidence::row_schema(&events, &features, &texts).map_err(Fatal::usage)
+        evidence::row_schema(&events, &features, &texts)
+            .and_then(|schema| evidence::with_shadows(&schema, self.shadows.len()))
+            .map_err(Fatal::usage)
     }
 
     pub fn provider(&self) -> &str {
@@ -269,13 +283,18 @@ impl Stages {
         let (decisions, ruled) = self.policy.decide(&decidable, events);
         laps.end(Step::Decide);
         let explanations = self.explain(&batch, &decisions)?;
+        laps.end(Step::Explain);
+        let events = &batch.payload().featured.decoded.events;
+        let shadows = self.shadows.iter_mut();
+        let shadows = shadows.map(|shadow| shadow.judge(events)).collect();
         let decided = batch.map(|_, scored| Decided {
             scored,
             decisions,
             ruled,
             explanations,
+            shadows,
         });
-        laps.end(Step::Explain);
+        laps.end(Step::Shadow);
         Ok(decided)
     }
 
@@ -386,6 +405,9 @@ impl Stages {
             // A row that was refused after it was explained has no decision to explain.
             let empty = |row: usize| without[row] || !lineage.is_live(row);
             own.push(narrator.column(&decided.explanations, empty));
+        }
+        for opinion in &decided.shadows {
+            own.extend(opinion.columns(|row| without[row] || !lineage.is_live(row)));
         }
         evidence::lay_out(schema, &places, &verdicts, &own)
     }

@@ -14,10 +14,11 @@ fn everything() {
     build_is("0.1.0");
     config_is(Digest::ZERO);
     model("card-risk", "3", Digest::ZERO, "cpu", true);
+    shadow(1, Decision::Approve, None, 1);
+    let _models = ModelMetrics::new();
     let (mut lane, _partition) = (LaneMetrics::new(0), PartitionMetrics::new(0));
     lane.ruled("large", 0);
     let _archive = ArchiveMetrics::new();
-    let _models = ModelMetrics::new();
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod rules;
 mod spine;
 mod standard;
 mod tamper;
+mod walkthrough;
 mod weather;
 mod zombies;
 
