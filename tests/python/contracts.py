@@ -214,6 +214,9 @@ def check_archive(archive: Path, evidence: dict) -> None:
     check_what_decided(archive, table)
     blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     queries = [query for block in blocks for query in block.split(";") if query.strip()]
+    # One asks what a shadow said; `tests/it/walkthrough.rs` runs it.
+    has_shadow = any(name.startswith("shadow_") for name in table.column_names)
+    queries = [query for query in queries if has_shadow or "shadow_" not in query]
     assert len(queries) >= 3
     with duckdb.connect() as connection:
         connection.execute(f"SET file_search_path = '{archive}'")
