@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 mod about;
+mod categories;
 mod reasons;
 
 pub(super) use reasons::Explaining;
@@ -19,6 +20,7 @@ use super::{Class, FeatureKind, FeatureSpec, Inputs, MANIFEST, Output, Pick, SIG
 use crate::decide::Policy;
 use crate::error::{Fatal, Result};
 use about::Bounds;
+use categories::Codes;
 use reasons::{ReasonTable, ReasonsTable};
 
 const FEATURES_MAX: usize = 4096;
@@ -105,6 +107,8 @@ struct FeatureTable {
     #[serde(rename = "type")]
     kind: Option<Spanned<String>>,
     impute: Option<Spanned<f64>>,
+    categories: Option<Spanned<Codes>>,
+    unknown: Option<Spanned<f64>>,
     unit: Option<Spanned<String>>,
     range: Option<Spanned<Bounds>>,
     description: Option<Spanned<String>>,
@@ -292,11 +296,13 @@ impl Reader<'_> {
         }
         self.check_impute(&name, kind, table)?;
         let impute = table.impute.as_ref().map(|impute| *impute.get_ref());
+        let categories = self.categories(&name, kind, table)?;
         let about = self.about(&name, kind, table)?;
         Ok(FeatureSpec {
             name,
             sql: table.sql.get_ref().clone(),
             impute,
+            categories,
             kind,
             about,
         })

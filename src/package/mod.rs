@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::decide::Policy;
 use crate::error::{Fatal, Result};
+use crate::features::Categories;
 use crate::record::Digest;
 use manifest::Explaining;
 
@@ -82,6 +83,8 @@ pub struct FeatureSpec {
     pub sql: String,
     /// What stands for null. Without it, null is NaN for floats and the empty text for texts.
     pub impute: Option<f64>,
+    /// The expression gives a text, and the model the text's code.
+    pub categories: Option<Categories>,
     pub kind: FeatureKind,
     pub about: About,
 }

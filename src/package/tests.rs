@@ -4,6 +4,7 @@ use super::*;
 use crate::error::Exit;
 
 mod about;
+mod categories;
 mod reasons;
 mod schema;
 mod signature;

@@ -1,5 +1,6 @@
 //! What expressions mean, and what is said of those that are wrong.
 
+mod categories;
 mod errors;
 mod oracle;
 
@@ -157,6 +158,7 @@ fn impute(
             name: name.to_owned(),
             sql: sql.to_owned(),
             impute,
+            categories: None,
         },
         feature_type,
     )
