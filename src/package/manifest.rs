@@ -36,6 +36,7 @@ pub(super) struct Manifest {
     pub version: String,
     pub model_file: String,
     pub golden_file: Option<String>,
+    pub reference_file: Option<String>,
     /// The largest last.
     pub chunk_rows: Vec<usize>,
     pub inputs: Inputs,
@@ -66,6 +67,7 @@ struct ModelTable {
     chunk_rows: Spanned<Sizes>,
     matrix: Option<String>,
     golden: Option<Spanned<String>>,
+    reference: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -145,12 +147,19 @@ impl Reader<'_> {
         let golden_name =
             |file: &Spanned<String>| self.file_name("model.golden", file, &[&model_file]);
         let golden_file = golden.map(golden_name).transpose()?;
+        let mut taken = vec![model_file.as_str()];
+        taken.extend(golden_file.as_deref());
+        let reference = root.model.reference.as_ref();
+        let reference_name =
+            |file: &Spanned<String>| self.file_name("model.reference", file, &taken);
+        let reference_file = reference.map(reference_name).transpose()?;
         let margin = root.output.margin;
         let mut manifest = Manifest {
             name: self.plain_name("name", &root.name)?,
             version: self.plain_name("version", &root.version)?,
             model_file,
             golden_file,
+            reference_file,
             chunk_rows: self.chunk_rows(&root.model.chunk_rows)?,
             probability: self.output("output.probability", root.output.probability)?,
             margin: margin

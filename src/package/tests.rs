@@ -6,6 +6,7 @@ use crate::error::Exit;
 mod about;
 mod categories;
 mod reasons;
+mod reference;
 mod schema;
 mod signature;
 mod template;
