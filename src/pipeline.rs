@@ -18,6 +18,8 @@ use tracing::{error, info, warn};
 use crate::admin::{self, Health};
 use crate::archive::{self, Store};
 use crate::config::Config;
+use crate::drift::Drift;
+use crate::drift::teller::Teller;
 use crate::error::{Exit, Fatal, Result};
 use crate::keys::Keys;
 use crate::lane::{self, Fate, Observer, Round, Sealer};
@@ -211,6 +213,9 @@ pub fn run(
     chronicle.record("started", what_runs)?;
     let chronicle = Arc::new(Mutex::new(chronicle));
     let mut workers = Workers::new();
+    let teller = setup
+        .as_ref()
+        .and_then(|it| Teller::new(config, &it.package, chronicle.clone()));
     if let Some(setup) = &setup {
         setup::archive::keep(store.as_ref(), setup, config)?;
         info!(
@@ -234,6 +239,7 @@ pub fn run(
             &health,
             stop,
             &watcher,
+            teller.as_ref().map(|teller| teller.drift()),
         )?;
         if !config.model.watch_interval.is_zero() {
             let watch = Watch {
@@ -246,12 +252,20 @@ pub fn run(
                 stop: stop.clone(),
                 current,
                 schema: setup.schema.digest(),
+                drift: teller.clone(),
             };
             workers.spawn("model", move || {
                 watch.run();
                 Ok(())
             });
         }
+    }
+    if let Some(teller) = teller.clone() {
+        let stop = stop.clone();
+        workers.spawn("drift", move || {
+            teller.run(&stop);
+            Ok(())
+        });
     }
     if roles.archive {
         info!(place = store.place(), "archiving");
@@ -269,6 +283,9 @@ pub fn run(
     }
     let result = workers.join(stop, config.limits.drain_timeout);
     health.drain();
+    if let Some(teller) = &teller {
+        teller.close();
+    }
     // A store that is gone is no reason to hide why the workers ended.
     let mut chronicle = chronicle.lock().unwrap_or_else(PoisonError::into_inner);
     let recorded = chronicle
@@ -319,6 +336,7 @@ fn start_lanes(
     health: &Arc<Health>,
     stop: &Stop,
     watcher: &Arc<dyn Watcher>,
+    drift: Option<Arc<Drift>>,
 ) -> Result<()> {
     for lane in 0..config.pipeline.lanes {
         let settings = setup.lane(config, identity, ids, sealer, seats.of(lane));
@@ -332,6 +350,7 @@ fn start_lanes(
             refused: BTreeSet::new(),
             behind: BTreeMap::new(),
             watcher: watcher.clone(),
+            drift: drift.clone(),
         };
         let stop = stop.clone();
         workers.spawn(&format!("lane {lane}"), move || {
@@ -444,6 +463,7 @@ struct Eyes {
     refused: BTreeSet<i32>,
     behind: BTreeMap<i32, PartitionMetrics>,
     watcher: Arc<dyn Watcher>,
+    drift: Option<Arc<Drift>>,
 }
 
 impl Observer for Eyes {
@@ -483,6 +503,9 @@ impl Observer for Eyes {
             Fate::Committed => metrics.committed(&round.committed()),
         }
         if round.fate == Fate::Committed {
+            if let Some(drift) = &self.drift {
+                drift.count_round(round);
+            }
             metrics.unknown_fields(round.decided.unknown_fields());
             metrics.explained(round.decided.explanations.count() as u64);
             for (reason, count) in round.reasons() {

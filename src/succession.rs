@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::archive::Store;
 use crate::archive::chronicle::Chronicle;
 use crate::config::Config;
+use crate::drift::teller::Teller;
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::Facts;
 use crate::metrics::{self, ModelMetrics};
@@ -202,6 +203,7 @@ pub struct Watch {
     /// What lanes were started with.
     pub current: Current,
     pub schema: Digest,
+    pub drift: Option<Arc<Teller>>,
 }
 
 impl Watch {
@@ -275,6 +277,9 @@ impl Watch {
             "model changed",
             setup::archive::what_runs(config, Some(&setup), false),
         );
+        if let Some(teller) = &self.drift {
+            teller.change(&setup.package);
+        }
         let facts = setup.facts(config, &self.identity, self.commitment_key.clone());
         for (lane, stages) in stages.into_iter().enumerate() {
             let facts = facts.clone();

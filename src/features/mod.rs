@@ -113,6 +113,8 @@ pub enum FeatureType {
 pub struct Evaluated {
     /// One array for each feature, in the order of the definitions.
     pub columns: Vec<ArrayRef>,
+    /// For each column, the rows that have a value of their own, if the package stands in for others.
+    given: Vec<Option<NullBuffer>>,
     /// The rows in which nothing was imputed; all of them if there is none.
     complete: Option<NullBuffer>,
 }
@@ -122,6 +124,13 @@ impl Evaluated {
     #[must_use]
     pub fn is_imputed(&self, row: usize) -> bool {
         self.complete.as_ref().is_some_and(|rows| rows.is_null(row))
+    }
+
+    /// The rows in which the feature of this index is neither missing nor imputed; `None`: all of them.
+    #[must_use]
+    pub fn known(&self, feature: usize) -> Option<&NullBuffer> {
+        let given = self.given[feature].as_ref();
+        given.or_else(|| self.columns[feature].nulls())
     }
 }
 
@@ -200,14 +209,17 @@ impl FeatureSet {
     #[must_use]
     pub fn complete(&self, events: &RecordBatch) -> Evaluated {
         let inputs = self.columns.load(events);
-        let mut complete = None;
-        let columns = self.features.iter().map(|feature| {
-            let (column, nulls) = feature.evaluate(&inputs);
-            complete = NullBuffer::union(complete.as_ref(), nulls.as_ref());
-            column
+        let evaluated = self
+            .features
+            .iter()
+            .map(|feature| feature.evaluate(&inputs));
+        let (columns, given): (Vec<ArrayRef>, Vec<Option<NullBuffer>>) = evaluated.unzip();
+        let complete = given.iter().fold(None, |all, nulls| {
+            NullBuffer::union(all.as_ref(), nulls.as_ref())
         });
         Evaluated {
-            columns: columns.collect(),
+            columns,
+            given,
             complete,
         }
     }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{FeatureKind, FeatureSpec};
+use crate::drift::SCORE;
 use crate::error::{Fatal, Result};
 
 pub const EDGES_MAX: usize = 64;
@@ -116,6 +117,9 @@ fn index(name: &str, features: &[FeatureSpec]) -> Result<usize, String> {
     let index = features.iter().position(|feature| feature.name == name);
     match index {
         None => Err("is no feature of model.toml; take it out".to_owned()),
+        Some(_) if name == SCORE => Err(
+            "is called as the score is in metrics; take it out, or rename the feature".to_owned(),
+        ),
         Some(index) if features[index].kind == FeatureKind::Utf8 => {
             Err("is a text, and edges are between numbers; take it out".to_owned())
         }

@@ -164,6 +164,24 @@ fn a_text_has_no_edges() {
 }
 
 #[test]
+fn a_feature_is_not_mistaken_for_the_score() {
+    let text = MANIFEST_TEXT
+        .replace(
+            "chunk_rows = 64",
+            "chunk_rows = 64\nreference = \"reference.json\"",
+        )
+        .replace("\"count\"", "\"score\"");
+    let folder = folder(&text);
+    let reference = REFERENCE.replace("\"name\": \"count\"", "\"name\": \"score\"");
+    std::fs::write(folder.path().join("reference.json"), reference).unwrap();
+    let refusal = Package::load(folder.path()).unwrap_err().to_string();
+    assert!(
+        refusal.contains("feature `score`: is called as the score is"),
+        "{refusal}"
+    );
+}
+
+#[test]
 fn the_reference_is_a_file_of_its_own() {
     for file in ["model.onnx", "model.toml", "../reference.json", "model.sig"] {
         let named = format!("chunk_rows = 64\nreference = \"{file}\"");
