@@ -132,8 +132,8 @@ fn distribution(
     counts: Vec<u64>,
     missing: u64,
 ) -> Result<Distribution, String> {
-    let number = |edge: &Box<RawValue>| edge.get().parse::<f64>().ok().filter(|n| n.is_finite());
-    let edges: Option<Vec<f64>> = edges.iter().map(number).collect();
+    let number = |edge: &RawValue| edge.get().parse::<f64>().ok().filter(|n| n.is_finite());
+    let edges: Option<Vec<f64>> = edges.iter().map(|edge| number(edge)).collect();
     let is_fit = |edges: &Vec<f64>| {
         (1..=EDGES_MAX).contains(&edges.len()) && edges.is_sorted_by(|low, high| low < high)
     };
