@@ -3,6 +3,8 @@
 //! Lanes and the archiver block, so each has an operating-system thread; tokio serves HTTP, signals
 //! and object stores. A worker that ends early stops all others: half a pipeline is not a pipeline.
 
+mod signals;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,8 +31,9 @@ use crate::metrics::{
 use crate::native::TopicIds;
 use crate::setup::{self, Setup};
 use crate::source::{Change, Standing};
-use crate::succession::{Current, Seats, Watch};
+use crate::succession::{self, Current, Seats, Watch};
 use crate::topics::{Identity, Topics};
+pub use signals::stop_on_signals;
 
 /// What a process does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -180,6 +183,9 @@ pub fn run(
     let topics = Topics::connect(config, ids)?;
     if ids == TopicIds::Broker {
         setup::require(&topics.check()?)?;
+        if let Some(setup) = &setup {
+            succession::admit(&setup.package, &topics.editions()?)?;
+        }
     }
     let identity = topics.identity()?;
     drop(topics);
@@ -508,6 +514,9 @@ impl Observer for Eyes {
             }
             metrics.unknown_fields(round.decided.unknown_fields());
             metrics.explained(round.decided.explanations.count() as u64);
+            for ((shadow, decision, would), events) in round.opinions() {
+                metrics::shadow(shadow, decision, would, events);
+            }
             for (reason, count) in round.reasons() {
                 metrics.rejected(reason, count);
             }
@@ -544,52 +553,4 @@ impl Round<'_> {
             poll_to_commit: micros(self.ingest_time),
         }
     }
-}
-
-/// Turns SIGTERM and SIGINT into a request to stop; the second one ends the process at once.
-///
-/// # Errors
-/// When the system has no signals to give.
-pub fn stop_on_signals(stop: &Stop) -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stop = stop.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))?;
-    let (ready, is_ready) = mpsc::channel();
-    let body = move || {
-        runtime.block_on(async {
-            let terminate = signal(SignalKind::terminate());
-            let interrupt = signal(SignalKind::interrupt());
-            let (mut terminate, mut interrupt) = match (terminate, interrupt) {
-                (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-                (Err(error), _) | (_, Err(error)) => {
-                    let _ = ready.send(Err(error));
-                    return;
-                }
-            };
-            let _ = ready.send(Ok(()));
-            for again in [false, true] {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                if again {
-                    warn!("asked to stop twice: leaving at once");
-                    std::process::exit(Exit::CheckFailed as i32);
-                }
-                info!("asked to stop");
-                stop.ask();
-            }
-        });
-    };
-    let thread = std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(body);
-    thread.map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))?;
-    is_ready
-        .recv()
-        .map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))?
-        .map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))
 }

@@ -4,6 +4,7 @@
 //! error names the file and the key to mend. [`archive`] does the same for the archive.
 
 pub mod archive;
+mod shadow;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::source::{Limits, Topics};
 use crate::stages::Stages;
 use crate::succession::Seat;
 use crate::topics::Identity;
+use shadow::ShadowSetup;
 
 /// How deep a JSON value may be nested where it is passed over.
 const JSON_DEPTH_MAX: usize = 64;
@@ -51,6 +53,7 @@ pub struct Setup {
     admission: String,
     provider: String,
     narrator: Option<Narrator>,
+    shadows: Vec<ShadowSetup>,
     /// Says on what the model runs.
     pub runtime_document: String,
 }
@@ -60,7 +63,7 @@ impl Setup {
     /// When a file is missing or wrong, or the parts do not fit each other.
     pub fn load(config: &Config) -> Result<Setup> {
         let (schema, decoding) = reading(config)?;
-        let package = package(config)?;
+        let package = package(config, "model.package", &config.model.package)?;
         let runtime = Runtime::load(config.model.runtime.as_deref())?;
         let providers = config
             .model
@@ -85,6 +88,7 @@ impl Setup {
             admission: String::new(),
             provider: String::new(),
             narrator: None,
+            shadows: Vec::new(),
             runtime_document: String::new(),
         };
         setup.features()?;
@@ -97,6 +101,11 @@ impl Setup {
             None => model.probe(&sample(&setup.definitions))?.to_string(),
         };
         setup.narrator = narrator(config, &setup.package, &mut model)?;
+        for folder in &config.model.shadows {
+            let (schema, providers) = (&setup.schema, &setup.providers);
+            let shadow = ShadowSetup::load(config, folder, schema, runtime, providers)?;
+            setup.shadows.push(shadow);
+        }
         setup.stages()?;
         Ok(setup)
     }
@@ -121,7 +130,9 @@ impl Setup {
         let decoder = Decoder::new(&self.schema, self.decoding.clone())
             .map_err(|e| Fatal::usage("input.schemas").because(e))?;
         let (event_id, event_time) = &self.roles;
-        Stages::new(
+        let open = |shadow: &ShadowSetup| shadow.open(&self.schema, self.runtime, &self.providers);
+        let shadows = self.shadows.iter().map(open).collect::<Result<_>>()?;
+        let stages = Stages::new(
             &self.schema,
             (event_id, event_time),
             decoder,
@@ -129,7 +140,8 @@ impl Setup {
             self.model()?,
             self.package.policy.clone(),
             self.narrator.clone(),
-        )
+        )?;
+        Ok(stages.with_shadows(shadows))
     }
 
     /// What evidence says of these stages, and of payloads that are committed to with this key.
@@ -154,7 +166,13 @@ impl Setup {
             admission: self.admission.clone(),
             config_sha256: config.digest().to_string(),
             commitment_key,
+            shadows: self.shadows.iter().map(ShadowSetup::facts).collect(),
         }
+    }
+
+    /// The packages that score beside it without deciding.
+    pub fn shadows(&self) -> impl Iterator<Item = &Package> {
+        self.shadows.iter().map(|shadow| &shadow.package)
     }
 
     /// The execution providers that run the model.
@@ -205,6 +223,7 @@ impl Setup {
                 total: config.limits.retry_timeout,
             },
             facts: self.facts(config, identity, sealer.commitment_key()),
+            edition: self.package.edition(),
             schema: self.schema.clone(),
             sealer: sealer.clone(),
             seat,
@@ -283,10 +302,20 @@ fn narrator(config: &Config, package: &Package, model: &mut Model) -> Result<Opt
     Narrator::open(package, model, rows, language, max_bytes)
 }
 
-/// The package, signed by the key that is trusted, if one is.
-fn package(config: &Config) -> Result<Package> {
+/// The package that decides, then its shadows, without their models.
+///
+/// # Errors
+/// As [`Setup::load`].
+pub fn packages(config: &Config) -> Result<Vec<Package>> {
+    let decides = package(config, "model.package", &config.model.package);
+    let shadows = config.model.shadows.iter();
+    let shadows = shadows.map(|folder| package(config, "model.shadows", folder));
+    std::iter::once(decides).chain(shadows).collect()
+}
+
+/// A package, signed by the key that is trusted, if one is.
+fn package(config: &Config, key: &'static str, folder: &Path) -> Result<Package> {
     let at = |key: &'static str| move |e: Fatal| Fatal::new(e.exit, config.place(key)).because(e);
-    let folder = &config.model.package;
     match &config.model.trust_key {
         None => Package::load(folder),
         Some(path) => {
@@ -294,7 +323,7 @@ fn package(config: &Config) -> Result<Package> {
             Package::load_signed(folder, &key)
         }
     }
-    .map_err(at("model.package"))
+    .map_err(at(key))
 }
 
 /// The package's features without its model, which may not be trained yet.
@@ -342,7 +371,7 @@ fn registry(config: &Config) -> Result<Vec<(u32, InputSchema)>> {
     config.input.schemas.iter().map(load).collect()
 }
 
-fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType) {
+pub(crate) fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType) {
     let kind = match feature.kind {
         FeatureKind::Float32 => FeatureType::Float32,
         FeatureKind::Float64 => FeatureType::Float64,
@@ -459,18 +488,22 @@ mod tests {
         Config::load(None, &sets, &config::Environment::default()).unwrap()
     }
 
+    fn decides(config: &Config) -> Result<Package> {
+        package(config, "model.package", &config.model.package)
+    }
+
     #[test]
     fn with_a_trusted_key_only_signed_packages_are_loaded() {
         let key = "data/model-signing/key.pub.pem";
-        let signed = package(&trusting("data/model-signing/package", key)).unwrap();
+        let signed = decides(&trusting("data/model-signing/package", key)).unwrap();
         assert_eq!(signed.name, "fixture-signed");
-        let unsigned = package(&trusting("models/kinds", key)).unwrap_err();
+        let unsigned = decides(&trusting("models/kinds", key)).unwrap_err();
         assert_eq!(unsigned.exit, Exit::Integrity);
         let text = unsigned.to_string();
         let (place, why) = ("model.package", "has no model.sig");
         assert!(text.contains(place) && text.contains(why), "{text}");
         let no_key = trusting("data/model-signing/package", "data/model-signing/key.pem");
-        let refusal = package(&no_key).unwrap_err();
+        let refusal = decides(&no_key).unwrap_err();
         assert_eq!(refusal.exit, Exit::Usage);
         let text = refusal.to_string();
         assert!(
