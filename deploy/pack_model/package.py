@@ -117,6 +117,8 @@ def checked_features(source, features, columns):
             raise Refused(f"feature name {each['name']!r}: write at most 64 ASCII letters, digits and `_`, a letter first, each name once")
         if each["name"] not in columns:
             raise Refused(f"the sample has no column {each['name']}")
+        if "categories" in each:
+            raise Refused(f"feature {each['name']} has categories, which are not packed here: write a CASE in its sql, and the codes in the sample")
         each.setdefault("sql", each["name"])
         if source.impute is not None and each.setdefault("impute", source.impute[number]) != source.impute[number]:
             raise Refused(f"feature {each['name']}: the model's own pipeline imputes {source.impute[number]}, not {each['impute']}")
@@ -286,6 +288,9 @@ def manifest(name, version, sizes, policy_version, review, decline, method, perm
         lines += ["", "[[feature]]", f"name = {text(each['name'])}", f"sql = {text(each['sql'])}", 'type = "float32"']
         if "impute" in each:
             lines.append(f"impute = {float(each['impute'])!r}")
+        if "range" in each:
+            lines.append(f"range = [{', '.join(repr(float(value)) for value in each['range'])}]")
+        lines += [f"{key} = {text(each[key])}" for key in ("unit", "description", "personal") if key in each]
     return "\n".join(lines) + "\n"
 
 

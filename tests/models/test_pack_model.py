@@ -270,6 +270,10 @@ class Packing(unittest.TestCase):
                 self.packed(model, data)
         with self.assertRaisesRegex(Refused, "give it `impute`"):
             self.packed(GradientBoostingClassifier(n_estimators=2).fit(matrix, fraud), sample()[2])
+        channel = [{"name": name} for name in data]
+        channel[0] |= {"categories": {"pos": 0}, "unknown": -1}
+        with self.assertRaisesRegex(Refused, "has categories"):
+            self.packed(small_lightgbm(), data, features=channel)
         with self.assertRaisesRegex(Refused, "takes 8 features"):
             self.packed(small_lightgbm(), {"hour": [1.0, 2.0]})
 
@@ -305,12 +309,14 @@ class Packing(unittest.TestCase):
     def test_command_reads_features_and_reasons(self):
         small_lightgbm().booster_.save_model(self.folder / "m.txt")
         tables = [f'[[feature]]\nname = "{name}"\nsql = "{name} + 0"\n' for name in make.MATRIX_FEATURES]
+        tables[1] += 'range = [0, 23]\nunit = "h"\npersonal = "none"\n'
         tables.append('[[reason]]\ncode = "ALL"\nfeatures = ["hour"]\nraises = { de = "Zur Stunde {hour}" }\nlowers = { de = "\\"" }\n')
         (self.folder / "f.toml").write_text("".join(tables) + '[card]\nOwner = "somebody"\n')
         ran = self.command(self.folder / "m.txt", "--features", str(self.folder / "f.toml"), "--language", "de")
         self.assertEqual(ran.returncode, 0, ran.stderr)
         manifest = tomllib.loads((self.folder / "out/model.toml").read_text())
-        self.assertEqual(manifest["feature"][1]["sql"], "hour + 0")
+        hour = {"name": "hour", "sql": "hour + 0", "type": "float32", "range": [0.0, 23.0], "unit": "h", "personal": "none"}
+        self.assertEqual(manifest["feature"][1], hour)
         self.assertEqual(manifest["reason"][0]["lowers"], {"de": '"'})
         self.assertIn("| Owner | somebody |", (self.folder / "out/MODEL_CARD.md").read_text())
 
