@@ -195,6 +195,7 @@ impl<'c> Lane<'c> {
         observer.on_round(&Round {
             lineage: batch.lineage(),
             decided: batch.payload(),
+            package: &self.settings.facts.package_sha256,
             fate,
             ingest_time,
             end_time: now_micros(),

@@ -44,6 +44,7 @@ pub mod succession;
 pub mod pipeline;
 pub mod check;
 pub mod metrics;
+pub mod drift;
 pub mod admin;
 pub mod logging;
 pub mod generate;

@@ -395,6 +395,7 @@ pub(crate) fn definition(feature: &crate::package::FeatureSpec) -> (Definition, 
         name: feature.name.clone(),
         sql: feature.sql.clone(),
         impute: feature.impute,
+        categories: feature.categories.clone(),
     };
     (definition, kind)
 }
@@ -402,7 +403,16 @@ pub(crate) fn definition(feature: &crate::package::FeatureSpec) -> (Definition, 
 /// Rows to try a model with: numbers of all sizes, and gaps where there may be some. What matters is
 /// only that the rows differ, because the probe asks whether bits depend on a row's neighbours.
 fn sample(definitions: &[(Definition, FeatureType)]) -> Vec<ArrayRef> {
+    // A model may fail on a code that it does not know.
+    let codes = |(definition, _): &(Definition, FeatureType)| {
+        let categories = definition.categories.as_ref();
+        categories.map(|categories| categories.codes().collect::<Vec<f64>>())
+    };
+    let codes: Vec<Option<Vec<f64>>> = definitions.iter().map(codes).collect();
     let number = |feature: usize, row: usize| {
+        if let Some(codes) = &codes[feature] {
+            return codes[row % codes.len()];
+        }
         let step = (row * 7 + feature * 13) % 23;
         let size = libm::pow(10.0, (step % 7) as f64 - 2.0);
         if step.is_multiple_of(2) {
@@ -472,6 +482,7 @@ mod tests {
             name: "feature".to_owned(),
             sql: sql.to_owned(),
             impute: None,
+            categories: None,
         };
         let schema = InputSchema::parse(SCHEMA).unwrap();
         compile(

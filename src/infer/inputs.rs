@@ -259,6 +259,7 @@ mod tests {
             name: "f".into(),
             sql: "f".into(),
             impute: None,
+            categories: None,
             kind,
             about: About::default(),
         }

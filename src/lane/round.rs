@@ -11,6 +11,8 @@ use crate::stages::Decided;
 pub struct Round<'a> {
     pub lineage: &'a Lineage,
     pub decided: &'a Decided,
+    /// The SHA-256 of the package that decided.
+    pub package: &'a str,
     pub fate: Fate,
     /// When the batch was gathered, µs since the epoch.
     pub ingest_time: i64,

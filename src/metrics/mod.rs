@@ -8,6 +8,8 @@
 //! No label ever holds anything of an event: labels are closed lists, partitions, hashes, and names that a
 //! model package gives.
 
+mod drift;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use prometheus::{Registry, TextEncoder};
 use crate::error::{Exit, Fatal, Result};
 use crate::laps::{Laps, Step};
 use crate::record::{Decision, Digest, Reason};
+pub use drift::DriftMetrics;
 
 /// What a metric is; a histogram with the upper bounds of its buckets.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +130,14 @@ metrics_table! {
         "Events by what was decided and what a shadow would have decided; none where it failed.";
     MODEL_PACKAGES: "probity_model_packages_total", Kind::Counter, "packages", ["outcome"],
         "Model packages that came while payments flowed, by outcome: changed or refused.";
+    DRIFT_PSI: "probity_drift_psi", Kind::Gauge, "indices", ["of"],
+        "Population stability index of the score or a feature, last window against the package's reference.";
+    DRIFT_MISSING: "probity_drift_missing_ratio", Kind::Gauge, "ratios", ["of"],
+        "Share of the last window's events in which a feature was missing, or imputed.";
+    DRIFT_OUT_OF_RANGE: "probity_drift_out_of_range_ratio", Kind::Gauge, "ratios", ["of"],
+        "Share of the last window's events in which a feature was outside the range that the package says.";
+    DRIFT_UNKNOWN: "probity_drift_unknown_category_ratio", Kind::Gauge, "ratios", ["of"],
+        "Share of the last window's events in which a feature's text was none of its categories.";
     BUILD: "probity_build_info", Kind::Gauge, "builds", ["version"],
         "1 for the version that runs.";
     MODEL: "probity_model_info", Kind::Gauge, "models", ["name", "version", "sha256", "provider"],

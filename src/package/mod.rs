@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::decide::Policy;
 use crate::error::{Fatal, Result};
+use crate::features::Categories;
 use crate::record::Digest;
 use manifest::Explaining;
 
@@ -18,6 +19,7 @@ mod background;
 mod golden;
 mod manifest;
 mod reasons;
+mod reference;
 mod signature;
 mod template;
 #[cfg(test)]
@@ -27,6 +29,7 @@ mod version;
 
 pub use golden::Golden;
 pub use reasons::{Background, Group, Method, Reasons};
+pub use reference::{Distribution, Reference};
 pub use signature::{SIGNATURE, TrustKey};
 pub use template::Template;
 pub use version::Edition;
@@ -39,6 +42,7 @@ const MANIFEST_MAX_BYTES: u64 = 1 << 20;
 const MODEL_MAX_BYTES: u64 = 1 << 31;
 const GOLDEN_MAX_BYTES: u64 = 1 << 26;
 const BACKGROUND_MAX_BYTES: u64 = 1 << 26;
+const REFERENCE_MAX_BYTES: u64 = 1 << 20;
 
 /// A model package that was read and checked, but whose model was not opened yet.
 #[derive(Clone, Debug)]
@@ -60,11 +64,14 @@ pub struct Package {
     pub golden: Option<Golden>,
     /// How scores are explained. Without it they are not.
     pub reasons: Option<Reasons>,
-    /// `model.toml`, the ONNX file, the golden rows and the background as they were read, with their SHA-256.
+    /// What drift is measured from. Without it, it is not.
+    pub reference: Option<Reference>,
+    /// `model.toml`, the ONNX file and the others that it names, as they were read, with their SHA-256.
     pub manifest: PackageFile,
     pub model: PackageFile,
     pub golden_file: Option<PackageFile>,
     pub background_file: Option<PackageFile>,
+    pub reference_file: Option<PackageFile>,
 }
 
 /// A file of the package.
@@ -83,6 +90,8 @@ pub struct FeatureSpec {
     pub sql: String,
     /// What stands for null. Without it, null is NaN for floats and the empty text for texts.
     pub impute: Option<f64>,
+    /// The expression gives a text, and the model the text's code.
+    pub categories: Option<Categories>,
     pub kind: FeatureKind,
     pub about: About,
 }
@@ -220,6 +229,15 @@ impl Package {
             Ok((reasons, file))
         };
         let (reasons, background_file) = checked.explaining.map(explain).transpose()?.unzip();
+        let read_reference = |file: &String| PackageFile::read(folder, file, REFERENCE_MAX_BYTES);
+        let reference_file = checked
+            .reference_file
+            .as_ref()
+            .map(read_reference)
+            .transpose()?;
+        let parse =
+            |part: &PackageFile| reference::read(&folder.join(&part.file), &part.bytes, features);
+        let reference = reference_file.as_ref().map(parse).transpose()?;
         Ok(Package {
             folder: folder.to_owned(),
             name: checked.name,
@@ -232,10 +250,12 @@ impl Package {
             policy: checked.policy,
             golden,
             reasons,
+            reference,
             manifest,
             model,
             golden_file,
             background_file,
+            reference_file,
         })
     }
 
@@ -266,6 +286,7 @@ impl Package {
         let mut files = vec![&self.manifest, &self.model];
         files.extend(&self.golden_file);
         files.extend(&self.background_file);
+        files.extend(&self.reference_file);
         files.sort_by(|a, b| a.file.cmp(&b.file));
         files
     }
