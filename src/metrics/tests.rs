@@ -12,6 +12,7 @@ fn rendered(record: impl FnOnce()) -> String {
 
 fn everything() {
     build_is("0.1.0");
+    out_of_memory(0);
     config_is(Digest::ZERO);
     model("card-risk", "3", Digest::ZERO, "cpu", true);
     let (_lane, _partition) = (LaneMetrics::new(0), PartitionMetrics::new(0));
