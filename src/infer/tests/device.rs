@@ -121,6 +121,27 @@ fn a_device_that_holds_no_chunk_stops_with_the_fix_and_rejects_no_row() {
 }
 
 #[test]
+fn a_size_with_bits_beyond_the_recorded_tolerance_is_not_taken_for_want_of_memory() {
+    let name =
+        "infer::a_size_with_bits_beyond_the_recorded_tolerance_is_not_taken_for_want_of_memory";
+    let Some(runtime) = runtime(name) else {
+        return;
+    };
+    let package = fixture("neighbours");
+    assert_eq!(package.chunk_rows, [1, 64]);
+    let mut model = open(&package, runtime);
+    assert!(matches!(
+        model.admission(),
+        Some(Admission::Tolerant { .. })
+    ));
+    model.room = Some(Room::for_rows(63));
+    let golden = package.golden.as_ref().unwrap();
+    let error = model.run(&golden.columns).unwrap_err();
+    assert!(error.to_string().contains("64 rows"), "{error}");
+    assert_eq!(model.chunk_sizes(), [64]);
+}
+
+#[test]
 fn a_row_that_the_model_refuses_is_still_rejected_alone_after_chunks_became_smaller() {
     let name =
         "infer::a_row_that_the_model_refuses_is_still_rejected_alone_after_chunks_became_smaller";
