@@ -4,6 +4,7 @@
 //! error names the file and the key to mend. [`archive`] does the same for the archive.
 
 pub mod archive;
+mod device;
 mod policy;
 mod shadow;
 
@@ -54,6 +55,7 @@ pub struct Setup {
     roles: (String, String),
     admission: String,
     provider: String,
+    nodes: Option<device::Nodes>,
     narrator: Option<Narrator>,
     shadows: Vec<ShadowSetup>,
     /// Says on what the model runs.
@@ -73,8 +75,8 @@ impl Setup {
             .iter()
             .map(|provider| match provider {
                 config::Provider::Cpu => Provider::Cpu,
-                config::Provider::Cuda => Provider::Cuda,
-                config::Provider::TensorRt => Provider::TensorRt,
+                config::Provider::Cuda => Provider::Cuda(device::gpu(config)),
+                config::Provider::TensorRt => Provider::TensorRt(device::gpu(config)),
             });
         let mut setup = Setup {
             definitions: package.features.iter().map(definition).collect(),
@@ -89,6 +91,7 @@ impl Setup {
             ),
             admission: String::new(),
             provider: String::new(),
+            nodes: None,
             narrator: None,
             shadows: Vec::new(),
             runtime_document: String::new(),
@@ -97,7 +100,8 @@ impl Setup {
         setup.policy()?;
         let mut model = setup.model()?;
         setup.provider = model.provider().to_owned();
-        setup.runtime_document = runtime.document(&setup.provider)?;
+        setup.nodes = device::nodes(&model);
+        setup.runtime_document = runtime.document(&model)?;
         // Golden rows are the better sample; a package without them is tried with made-up ones.
         setup.admission = match model.admission() {
             Some(admission) => admission.to_string(),
@@ -262,11 +266,12 @@ impl Setup {
     #[must_use]
     pub fn describe(&self) -> String {
         format!(
-            "model {} (sha256 {:.12}) on onnxruntime {} {}, {}",
+            "model {} (sha256 {:.12}) on onnxruntime {} {}{}, {}",
             self.package.title(),
             self.package.model.digest.to_string(),
             self.runtime.version(),
             self.provider,
+            device::said(self.nodes.as_ref()),
             self.admission
         )
     }

@@ -111,7 +111,7 @@ impl<'a> Archived<'a> {
     pub fn difference(&mut self, package: &str, recorded: &str) -> Result<Option<String>> {
         let recorded = self.object(recorded, layout::runtime)?;
         let runtime = self.runtime;
-        let ours = runtime.document(self.package(package)?.model.provider())?;
+        let ours = runtime.document(&self.package(package)?.model)?;
         Ok(difference(&recorded, ours.as_bytes()))
     }
 

@@ -86,6 +86,8 @@ metrics_table! {
         "Events rejected, by reason.";
     UNKNOWN_FIELDS: "probity_unknown_fields_total", Kind::Counter, "fields", [],
         "Fields of events that the schema does not know.";
+    OUT_OF_MEMORY: "probity_out_of_memory_total", Kind::Counter, "chunks", [],
+        "Chunks that a device's memory did not hold; each made the chunks of its lane smaller.";
     EXPLAINED: "probity_explained_total", Kind::Counter, "events", [],
         "Events whose decision was explained when it was made.";
     RULED: "probity_rule_decisions_total", Kind::Counter, "events", ["rule"],
@@ -225,6 +227,11 @@ fn recorder() -> prometheus::Result<(FrozenRecorder, Handle)> {
 /// Says which version runs.
 pub fn build_is(version: &str) {
     BUILD.gauge(&[version]).set(1.0);
+}
+
+/// So many chunks did not fit the device's memory.
+pub fn out_of_memory(chunks: u64) {
+    OUT_OF_MEMORY.counter(&[]).increment(chunks);
 }
 
 /// Says which configuration is in force.

@@ -13,6 +13,7 @@ fn rendered(record: impl FnOnce()) -> String {
 
 fn everything() {
     build_is("0.1.0");
+    out_of_memory(0);
     config_is(Digest::ZERO);
     model("card-risk", "3", Digest::ZERO, "cpu", true);
     shadow(1, Decision::Approve, None, 1);
