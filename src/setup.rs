@@ -59,9 +59,23 @@ impl Setup {
     /// # Errors
     /// When a file is missing or wrong, or the parts do not fit each other.
     pub fn load(config: &Config) -> Result<Setup> {
+        Setup::load_telling(config, &mut |_| ())
+    }
+
+    /// As [`Setup::load`], and tells each thing that was found well as soon as it is known.
+    ///
+    /// # Errors
+    /// As [`Setup::load`].
+    pub fn load_telling(config: &Config, tell: &mut dyn FnMut(String)) -> Result<Setup> {
         let (schema, decoding) = reading(config)?;
+        tell(format!(
+            "input schema with {} fields",
+            schema.fields().len()
+        ));
         let package = package(config)?;
+        tell(describe_package(config, &package));
         let runtime = Runtime::load(config.model.runtime.as_deref())?;
+        tell(format!("onnxruntime {}", runtime.version()));
         let providers = config
             .model
             .providers
@@ -88,7 +102,12 @@ impl Setup {
             runtime_document: String::new(),
         };
         setup.features()?;
+        let features = setup.definitions.len();
+        tell(format!(
+            "{features} features fit the input schema, and read nothing personal"
+        ));
         let mut model = setup.model()?;
+        tell(setup.describe_model(&model));
         setup.provider = model.provider().to_owned();
         setup.runtime_document = runtime.document(&setup.provider)?;
         // Golden rows are the better sample; a package without them is tried with made-up ones.
@@ -96,8 +115,12 @@ impl Setup {
             Some(admission) => admission.to_string(),
             None => model.probe(&sample(&setup.definitions))?.to_string(),
         };
+        tell(setup.describe_admission(&model));
         setup.narrator = narrator(config, &setup.package, &mut model)?;
-        setup.stages()?;
+        tell(setup.describe_reasons());
+        let columns = setup.stages()?.evidence_columns(&setup.schema)?;
+        let columns = columns.fields().len();
+        tell(format!("evidence with {columns} columns for each event"));
         Ok(setup)
     }
 
@@ -109,8 +132,27 @@ impl Setup {
         )
     }
 
-    fn model(&self) -> Result<Model> {
+    /// The model, opened once more.
+    ///
+    /// # Errors
+    /// As [`Setup::load`], which has tried it once.
+    pub fn model(&self) -> Result<Model> {
         Model::open(&self.package, self.runtime, &self.providers)
+    }
+
+    /// What explains decisions, if the package says how.
+    #[must_use]
+    pub fn narrator(&self) -> Option<&Narrator> {
+        self.narrator.as_ref()
+    }
+
+    /// Rows to try the model with: the golden ones, or else made-up ones.
+    #[must_use]
+    pub fn trial_rows(&self) -> Vec<ArrayRef> {
+        match &self.package.golden {
+            Some(golden) => golden.columns.clone(),
+            None => sample(&self.definitions),
+        }
     }
 
     /// A new set of stages; each lane has its own.
@@ -231,6 +273,30 @@ impl Setup {
         }
     }
 
+    fn describe_model(&self, model: &Model) -> String {
+        let rows = match &self.package.golden {
+            Some(golden) => format!(
+                "{} golden rows have their known answers",
+                golden.score.len()
+            ),
+            None => "no golden rows say what it should give".to_owned(),
+        };
+        let file = &self.package.model.file;
+        let provider = model.provider();
+        format!("{file} takes and gives what model.toml says, on {provider}; {rows}")
+    }
+
+    fn describe_admission(&self, model: &Model) -> String {
+        let (used, named) = (model.chunk_sizes(), &self.package.chunk_rows);
+        let why = match used == named.as_slice() {
+            true => String::new(),
+            false => {
+                format!("; model.toml names {named:?}, but only these are found to give equal bits")
+            }
+        };
+        format!("{}, in chunks of {used:?} rows{why}", self.admission)
+    }
+
     /// One line for people and logs.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -284,7 +350,10 @@ fn narrator(config: &Config, package: &Package, model: &mut Model) -> Result<Opt
 }
 
 /// The package, signed by the key that is trusted, if one is.
-fn package(config: &Config) -> Result<Package> {
+///
+/// # Errors
+/// When it is not as that key signed it, a file is missing, or `model.toml` is wrong.
+pub fn package(config: &Config) -> Result<Package> {
     let at = |key: &'static str| move |e: Fatal| Fatal::new(e.exit, config.place(key)).because(e);
     let folder = &config.model.package;
     match &config.model.trust_key {
@@ -295,6 +364,16 @@ fn package(config: &Config) -> Result<Package> {
         }
     }
     .map_err(at("model.package"))
+}
+
+fn describe_package(config: &Config, package: &Package) -> String {
+    let files: Vec<&str> = package.files().iter().map(|part| &*part.file).collect();
+    let signed = match &config.model.trust_key {
+        Some(key) => format!("signed by {}", key.display()),
+        None => "no signature is asked for: model.trust_key is not set".to_owned(),
+    };
+    let (title, digest, files) = (package.title(), package.digest(), files.join(", "));
+    format!("package {title}, sha256 {digest}: {files}; {signed}")
 }
 
 /// The package's features without its model, which may not be trained yet.
