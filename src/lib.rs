@@ -42,6 +42,7 @@ pub mod setup;
 pub mod succession;
 pub mod pipeline;
 pub mod check;
+pub mod model;
 pub mod metrics;
 pub mod admin;
 pub mod logging;

@@ -1,6 +1,7 @@
 //! The command line: parses it, calls the library, turns the end into an exit code.
 
 mod auditors;
+mod packagers;
 
 use std::io::stdout;
 use std::path::PathBuf;
@@ -48,6 +49,9 @@ enum Command {
     Run(Run),
     /// Score the events of a file, by the same path and without Kafka
     Score(Score),
+    /// Look at model packages, check, complete and compare them
+    #[command(subcommand)]
+    Model(packagers::Model),
     /// Write generated card payments, and which of them are fraud
     Generate(Generate),
     /// Create and check the topics, and say where scoring begins
@@ -310,6 +314,7 @@ fn run(cli: &Cli) -> Result<()> {
             pipeline::run(&config, roles, TopicIds::Broker, &stop, Arc::new(Unwatched))
         }
         Command::Score(arguments) => score_file(config, arguments),
+        Command::Model(command) => packagers::run(&config, command),
         Command::Generate(arguments) => generate(arguments),
         Command::Topics(command) => topics(&config, command),
         Command::Keys(command) => keys(&config, command),
