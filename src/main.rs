@@ -127,6 +127,9 @@ struct Score {
     /// Write the matrix of the features instead; the model need not be there yet
     #[arg(long, value_name = "FILE.parquet", conflicts_with = "out")]
     features: Option<PathBuf>,
+    /// Write the events that two packages decide differently instead, and how many
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["package", "features"])]
+    compare: Option<Vec<PathBuf>>,
     /// Where the scored events go, instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -327,6 +330,16 @@ fn run(cli: &Cli) -> Result<()> {
 }
 
 fn score_file(mut config: Config, arguments: &Score) -> Result<()> {
+    if let Some([old, new]) = arguments.compare.as_deref() {
+        let request = score::compare::Request {
+            old: old.clone(),
+            new: new.clone(),
+            input: arguments.file.clone(),
+            output: arguments.out.clone(),
+        };
+        eprintln!("{}", score::compare::run(&config, &request)?);
+        return Ok(());
+    }
     if let Some(package) = &arguments.package {
         config.model.package.clone_from(package);
     }

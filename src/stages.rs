@@ -25,6 +25,7 @@ use crate::record::{Decision, Stage};
 use crate::schema::InputSchema;
 
 /// The events of a batch, one row for each of its rows; null where there is none.
+#[derive(Clone)]
 pub struct Decoded {
     pub events: RecordBatch,
     /// Fields that were passed over.
