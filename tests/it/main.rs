@@ -16,6 +16,7 @@ mod limits;
 mod metrics;
 mod models;
 mod operator;
+mod packages;
 mod poison;
 mod reference;
 mod spine;
