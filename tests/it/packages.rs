@@ -1,5 +1,6 @@
 //! Model packages on the command line, as who makes and who checks them uses it. Without Kafka.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -158,6 +159,20 @@ fn without_onnx_runtime_a_check_says_what_to_set() {
     );
 }
 
+#[test]
+fn without_onnx_runtime_packages_are_compared_but_for_their_scores() {
+    let folder = kit::folder("packages-diff-no-runtime");
+    let mut diff = std::process::Command::new(env!("CARGO_BIN_EXE_probity"));
+    diff.current_dir(&folder).env_remove("ORT_DYLIB_PATH");
+    diff.args(["model", "diff"]).args([fixture("lightgbm"), fixture("xgboost")]);
+    let ended = diff.output().unwrap();
+    let told = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(ended.status.code(), Some(3), "{told}");
+    assert!(told.contains("new  fixture-xgboost"), "{told}");
+    let says = "golden rows of the old package are not compared: no ONNX Runtime library is named";
+    assert!(told.contains(says), "{told}");
+}
+
 /// A fixture with reasons, without its golden and background rows.
 fn incomplete(folder: &Path) -> PathBuf {
     let package = folder.join("incomplete");
@@ -266,12 +281,32 @@ fn a_package_that_would_be_refused_is_not_written() {
     // The reader knows the folder that was given, not the one that was staged.
     let says = format!("{path}/model.toml: [reasons]");
     assert!(refused.stderr.contains(&says), "{refused}");
-    let left = fs::read_dir(&folder)
-        .unwrap()
-        .map(|it| it.unwrap().file_name());
-    let mut left: Vec<_> = left.collect();
-    left.sort();
-    assert_eq!(left, ["incomplete", "payments.ndjson", "rows.parquet"]);
+    let left = || {
+        let entries = fs::read_dir(&folder).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<BTreeSet<String>>()
+    };
+    let before =
+        BTreeSet::from(["incomplete", "payments.ndjson", "rows.parquet"].map(str::to_owned));
+    assert_eq!(left(), before);
+
+    // What only a start looks at.
+    let manifest = package.join("model.toml");
+    edited(&manifest, "method = \"linear\"", "method = \"tree\"");
+    edited(
+        &manifest,
+        "sql = \"card_age_days\"",
+        "sql = \"card_age_weeks\"",
+    );
+    let refused = probity(&folder, &arguments);
+    assert_eq!(refused.code, USAGE, "{refused}");
+    let says = format!("✘ {path}/model.toml: feature `age_days`");
+    assert!(refused.stdout.contains(&says), "{refused}");
+    assert!(
+        refused.stderr.contains("packed is not written"),
+        "{refused}"
+    );
+    assert_eq!(left(), before);
 
     edited(
         &package.join("model.toml"),
