@@ -164,7 +164,8 @@ fn without_onnx_runtime_packages_are_compared_but_for_their_scores() {
     let folder = kit::folder("packages-diff-no-runtime");
     let mut diff = std::process::Command::new(env!("CARGO_BIN_EXE_probity"));
     diff.current_dir(&folder).env_remove("ORT_DYLIB_PATH");
-    diff.args(["model", "diff"]).args([fixture("lightgbm"), fixture("xgboost")]);
+    diff.args(["model", "diff"])
+        .args([fixture("lightgbm"), fixture("xgboost")]);
     let ended = diff.output().unwrap();
     let told = String::from_utf8(ended.stdout).unwrap();
     assert_eq!(ended.status.code(), Some(3), "{told}");

@@ -146,6 +146,10 @@ fn golden(config: &Config, request: &Request, folder: &Path, sample: &Sample) ->
         contributions: None,
     };
     let mut said = made_up(rows, sample, &golden.columns);
+    let left_out = drawn[0].len() - rows;
+    if left_out > 0 {
+        said += &format!("; {left_out} more get no score from the model, and are left out");
+    }
     let explainer = Explainer::open(&package, &mut model, config.explain.memory_bytes)?;
     if let Some(explainer) = explainer.filter(|explainer| explainer.evaluations() == 0) {
         let numbers: Vec<usize> = (0..rows).collect();
@@ -200,11 +204,12 @@ fn check(config: &Config, request: &Request, staged: &Staged, out: &mut dyn Writ
 }
 
 fn farewell(request: &Request, package: &Package) -> String {
-    let folder = request.out.display();
+    let (folder, signature) = (request.out.display(), request.out.join(SIGNATURE));
     format!(
         "{folder} is written, sha256 {}\ngolden rows that are made here show that the model stays what it was, not that \
          it is what its trainer meant; deploy/pack_model compares it with the library that trained it\nit is not \
-         signed:\n  model_signing sign key {folder} --private_key KEY.pem --signature {folder}/{SIGNATURE}",
-        package.digest()
+         signed:\n  model_signing sign key {folder} --private_key KEY.pem --signature {}",
+        package.digest(),
+        signature.display()
     )
 }
