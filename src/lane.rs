@@ -27,6 +27,7 @@ use crate::error::{Exit, Fatal, Result};
 use crate::evidence::{Context, Facts, Range, RowTooLarge, Seal, Writer};
 use crate::laps::{Laps, Step};
 use crate::native;
+use crate::package::Edition;
 use crate::patience::Patience;
 use crate::publish::records::{self, Stamp};
 use crate::publish::{Outgoing, Publisher, Timeouts};
@@ -59,6 +60,8 @@ pub struct Settings {
     pub patience: Patience,
     /// What decides, apart from the topic's id, which only the source knows.
     pub facts: Facts,
+    /// The package that decides, for whoever comes after.
+    pub edition: Edition,
     pub schema: InputSchema,
     pub sealer: Sealer,
     /// Where the next model waits.
@@ -206,6 +209,7 @@ impl<'c> Lane<'c> {
         if let Some(successor) = self.settings.seat.take() {
             self.stages = successor.stages;
             self.settings.facts = successor.facts;
+            self.settings.edition = successor.edition;
             let topic_id = self.source.topic_id();
             (self.writer, self.stamp) = introduce(&self.settings, &self.stages, topic_id)?;
             self.informed.clear();
@@ -363,7 +367,7 @@ impl<'c> Lane<'c> {
                 .map_err(|error| Fatal::new(Exit::Bug, "an offset that is none").because(error))?;
             element.set_metadata(
                 self.source
-                    .bookmark(testimony.next, testimony.head)
+                    .bookmark(testimony.next, testimony.head, &self.settings.edition)
                     .to_string(),
             );
         }

@@ -23,6 +23,7 @@ pub mod features;
 pub mod package;
 pub mod infer;
 pub mod explain;
+pub mod shadow;
 pub mod decide;
 pub mod stages;
 pub mod evidence;

@@ -27,7 +27,7 @@ use crate::metrics::{
 use crate::native::TopicIds;
 use crate::setup::{self, Setup};
 use crate::source::{Change, Standing};
-use crate::succession::{Current, Seats, Watch};
+use crate::succession::{self, Current, Seats, Watch};
 use crate::topics::{Identity, Topics};
 
 /// What a process does.
@@ -178,6 +178,9 @@ pub fn run(
     let topics = Topics::connect(config, ids)?;
     if ids == TopicIds::Broker {
         setup::require(&topics.check()?)?;
+        if let Some(setup) = &setup {
+            succession::admit(&setup.package, &topics.editions()?)?;
+        }
     }
     let identity = topics.identity()?;
     drop(topics);
@@ -485,6 +488,9 @@ impl Observer for Eyes {
         if round.fate == Fate::Committed {
             metrics.unknown_fields(round.decided.unknown_fields());
             metrics.explained(round.decided.explanations.count() as u64);
+            for ((shadow, decision, would), events) in round.opinions() {
+                metrics::shadow(shadow, decision, would, events);
+            }
             for (reason, count) in round.reasons() {
                 metrics.rejected(reason, count);
             }

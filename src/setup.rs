@@ -4,6 +4,8 @@
 //! error names the file and the key to mend. [`archive`] does the same for the archive.
 
 pub mod archive;
+mod describe;
+mod shadow;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use crate::source::{Limits, Topics};
 use crate::stages::Stages;
 use crate::succession::Seat;
 use crate::topics::Identity;
+use shadow::ShadowSetup;
 
 /// How deep a JSON value may be nested where it is passed over.
 const JSON_DEPTH_MAX: usize = 64;
@@ -51,6 +54,7 @@ pub struct Setup {
     admission: String,
     provider: String,
     narrator: Option<Narrator>,
+    shadows: Vec<ShadowSetup>,
     /// Says on what the model runs.
     pub runtime_document: String,
 }
@@ -72,8 +76,8 @@ impl Setup {
             "input schema with {} fields",
             schema.fields().len()
         ));
-        let package = package(config)?;
-        tell(describe_package(config, &package));
+        let package = package(config, "model.package", &config.model.package)?;
+        tell(describe::package(config, &package));
         let runtime = Runtime::load(config.model.runtime.as_deref())?;
         tell(format!("onnxruntime {}", runtime.version()));
         let providers = config
@@ -99,6 +103,7 @@ impl Setup {
             admission: String::new(),
             provider: String::new(),
             narrator: None,
+            shadows: Vec::new(),
             runtime_document: String::new(),
         };
         setup.features()?;
@@ -118,6 +123,12 @@ impl Setup {
         tell(setup.describe_admission(&model));
         setup.narrator = narrator(config, &setup.package, &mut model)?;
         tell(setup.describe_reasons());
+        for folder in &config.model.shadows {
+            let (schema, providers) = (&setup.schema, &setup.providers);
+            let shadow = ShadowSetup::load(config, folder, schema, runtime, providers)?;
+            tell(format!("shadow {}", shadow.package.title()));
+            setup.shadows.push(shadow);
+        }
         let columns = setup.stages()?.evidence_columns(&setup.schema)?;
         let columns = columns.fields().len();
         tell(format!("evidence with {columns} columns for each event"));
@@ -163,7 +174,9 @@ impl Setup {
         let decoder = Decoder::new(&self.schema, self.decoding.clone())
             .map_err(|e| Fatal::usage("input.schemas").because(e))?;
         let (event_id, event_time) = &self.roles;
-        Stages::new(
+        let open = |shadow: &ShadowSetup| shadow.open(&self.schema, self.runtime, &self.providers);
+        let shadows = self.shadows.iter().map(open).collect::<Result<_>>()?;
+        let stages = Stages::new(
             &self.schema,
             (event_id, event_time),
             decoder,
@@ -171,7 +184,8 @@ impl Setup {
             self.model()?,
             self.package.policy.clone(),
             self.narrator.clone(),
-        )
+        )?;
+        Ok(stages.with_shadows(shadows))
     }
 
     /// What evidence says of these stages, and of payloads that are committed to with this key.
@@ -196,7 +210,13 @@ impl Setup {
             admission: self.admission.clone(),
             config_sha256: config.digest().to_string(),
             commitment_key,
+            shadows: self.shadows.iter().map(ShadowSetup::facts).collect(),
         }
+    }
+
+    /// The packages that score beside it without deciding.
+    pub fn shadows(&self) -> impl Iterator<Item = &Package> {
+        self.shadows.iter().map(|shadow| &shadow.package)
     }
 
     /// The execution providers that run the model.
@@ -247,6 +267,7 @@ impl Setup {
                 total: config.limits.retry_timeout,
             },
             facts: self.facts(config, identity, sealer.commitment_key()),
+            edition: self.package.edition(),
             schema: self.schema.clone(),
             sealer: sealer.clone(),
             seat,
@@ -271,30 +292,6 @@ impl Setup {
                 format!("{} for {rows}: {}", explainer.method(), explainer.summary())
             }
         }
-    }
-
-    fn describe_model(&self, model: &Model) -> String {
-        let rows = match &self.package.golden {
-            Some(golden) => format!(
-                "{} golden rows have their known answers",
-                golden.score.len()
-            ),
-            None => "no golden rows say what it should give".to_owned(),
-        };
-        let file = &self.package.model.file;
-        let provider = model.provider();
-        format!("{file} takes and gives what model.toml says, on {provider}; {rows}")
-    }
-
-    fn describe_admission(&self, model: &Model) -> String {
-        let (used, named) = (model.chunk_sizes(), &self.package.chunk_rows);
-        let why = match used == named.as_slice() {
-            true => String::new(),
-            false => {
-                format!("; model.toml names {named:?}, but only these are found to give equal bits")
-            }
-        };
-        format!("{}, in chunks of {used:?} rows{why}", self.admission)
     }
 
     /// One line for people and logs.
@@ -349,13 +346,23 @@ fn narrator(config: &Config, package: &Package, model: &mut Model) -> Result<Opt
     Narrator::open(package, model, rows, language, max_bytes)
 }
 
-/// The package, signed by the key that is trusted, if one is.
+/// The package that decides, then its shadows, without their models.
+///
+/// # Errors
+/// As [`Setup::load`].
+pub fn packages(config: &Config) -> Result<Vec<Package>> {
+    let decides = package(config, "model.package", &config.model.package);
+    let shadows = config.model.shadows.iter();
+    let shadows = shadows.map(|folder| package(config, "model.shadows", folder));
+    std::iter::once(decides).chain(shadows).collect()
+}
+
+/// The package in `folder`, signed by the key that is trusted, if one is. `key` says in errors who asks for it.
 ///
 /// # Errors
 /// When it is not as that key signed it, a file is missing, or `model.toml` is wrong.
-pub fn package(config: &Config) -> Result<Package> {
+pub fn package(config: &Config, key: &'static str, folder: &Path) -> Result<Package> {
     let at = |key: &'static str| move |e: Fatal| Fatal::new(e.exit, config.place(key)).because(e);
-    let folder = &config.model.package;
     match &config.model.trust_key {
         None => Package::load(folder),
         Some(path) => {
@@ -363,17 +370,7 @@ pub fn package(config: &Config) -> Result<Package> {
             Package::load_signed(folder, &key)
         }
     }
-    .map_err(at("model.package"))
-}
-
-fn describe_package(config: &Config, package: &Package) -> String {
-    let files: Vec<&str> = package.files().iter().map(|part| &*part.file).collect();
-    let signed = match &config.model.trust_key {
-        Some(key) => format!("signed by {}", key.display()),
-        None => "no signature is asked for: model.trust_key is not set".to_owned(),
-    };
-    let (title, digest, files) = (package.title(), package.digest(), files.join(", "));
-    format!("package {title}, sha256 {digest}: {files}; {signed}")
+    .map_err(at(key))
 }
 
 /// The package's features without its model, which may not be trained yet.
@@ -421,7 +418,7 @@ fn registry(config: &Config) -> Result<Vec<(u32, InputSchema)>> {
     config.input.schemas.iter().map(load).collect()
 }
 
-fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType) {
+pub(crate) fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType) {
     let kind = match feature.kind {
         FeatureKind::Float32 => FeatureType::Float32,
         FeatureKind::Float64 => FeatureType::Float64,
@@ -527,18 +524,22 @@ mod tests {
         Config::load(None, &sets, &config::Environment::default()).unwrap()
     }
 
+    fn decides(config: &Config) -> Result<Package> {
+        package(config, "model.package", &config.model.package)
+    }
+
     #[test]
     fn with_a_trusted_key_only_signed_packages_are_loaded() {
         let key = "data/model-signing/key.pub.pem";
-        let signed = package(&trusting("data/model-signing/package", key)).unwrap();
+        let signed = decides(&trusting("data/model-signing/package", key)).unwrap();
         assert_eq!(signed.name, "fixture-signed");
-        let unsigned = package(&trusting("models/kinds", key)).unwrap_err();
+        let unsigned = decides(&trusting("models/kinds", key)).unwrap_err();
         assert_eq!(unsigned.exit, Exit::Integrity);
         let text = unsigned.to_string();
         let (place, why) = ("model.package", "has no model.sig");
         assert!(text.contains(place) && text.contains(why), "{text}");
         let no_key = trusting("data/model-signing/package", "data/model-signing/key.pem");
-        let refusal = package(&no_key).unwrap_err();
+        let refusal = decides(&no_key).unwrap_err();
         assert_eq!(refusal.exit, Exit::Usage);
         let text = refusal.to_string();
         assert!(

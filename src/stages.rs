@@ -1,4 +1,5 @@
-//! The stages between the input and the transaction, in order: decode, features, infer, decide, explain.
+//! The stages between the input and the transaction, in order: decode, features, infer, decide, explain;
+//! then the shadows, which decide nothing.
 //!
 //! Pure but for the inference library: the same values give the same decisions in a lane, offline and
 //! in a replay. Knows no Kafka. The clock is not asked here.
@@ -23,6 +24,7 @@ use crate::infer::{self, Model};
 use crate::laps::{Laps, Step};
 use crate::record::{Decision, Stage};
 use crate::schema::InputSchema;
+use crate::shadow::{Opinion, Shadow};
 
 /// The events of a batch, one row for each of its rows; null where there is none.
 #[derive(Clone)]
@@ -55,6 +57,8 @@ pub struct Decided {
     pub decisions: Vec<Decision>,
     /// Why, for the rows that are explained.
     pub explanations: Explanations,
+    /// What each shadow would have said.
+    pub shadows: Vec<Opinion>,
 }
 
 impl Payload for Decoded {
@@ -142,6 +146,7 @@ pub struct Stages {
     model: Model,
     policy: Policy,
     narrator: Option<Narrator>,
+    shadows: Vec<Shadow>,
     roles: Roles,
     /// Columns of the event that evidence may hold.
     archived: Vec<usize>,
@@ -167,9 +172,16 @@ impl Stages {
             model,
             policy,
             narrator,
+            shadows: Vec::new(),
             roles,
             archived,
         })
+    }
+
+    /// The same, with models that score beside it.
+    #[must_use]
+    pub fn with_shadows(self, shadows: Vec<Shadow>) -> Stages {
+        Stages { shadows, ..self }
     }
 
     /// The columns of evidence for these stages.
@@ -188,7 +200,9 @@ impl Stages {
             .zip(self.features.types())
             .map(|(name, kind)| Field::new(name, arrow_type(kind), true))
             .collect();
-        evidence::row_schema(&events, &features, self.narrator.is_some()).map_err(Fatal::usage)
+        evidence::row_schema(&events, &features, self.narrator.is_some())
+            .and_then(|schema| evidence::with_shadows(&schema, self.shadows.len()))
+            .map_err(Fatal::usage)
     }
 
     pub fn provider(&self) -> &str {
@@ -260,12 +274,17 @@ impl Stages {
         let decisions = self.policy.decide(&decidable);
         laps.end(Step::Decide);
         let explanations = self.explain(&batch, &decisions)?;
+        laps.end(Step::Explain);
+        let events = &batch.payload().featured.decoded.events;
+        let shadows = self.shadows.iter_mut();
+        let shadows = shadows.map(|shadow| shadow.judge(events)).collect();
         let decided = batch.map(|_, scored| Decided {
             scored,
             decisions,
             explanations,
+            shadows,
         });
-        laps.end(Step::Explain);
+        laps.end(Step::Shadow);
         Ok(decided)
     }
 
@@ -367,6 +386,9 @@ impl Stages {
             // A row that was refused after it was explained has no decision to explain.
             let empty = |row: usize| without[row] || !lineage.is_live(row);
             own.push(narrator.column(&decided.explanations, empty));
+        }
+        for opinion in &decided.shadows {
+            own.extend(opinion.columns(|row| without[row] || !lineage.is_live(row)));
         }
         evidence::lay_out(schema, &places, &verdicts, &own)
     }

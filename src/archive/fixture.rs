@@ -107,6 +107,7 @@ pub fn context(model_version: &str) -> Arc<Context> {
         admission: "deterministic".into(),
         config_sha256: Digest::of(b"config").to_string(),
         commitment_key: "commitment-0123456789abcdef".into(),
+        shadows: Vec::new(),
     };
     Arc::new(Context::new(&schema.unwrap(), facts))
 }

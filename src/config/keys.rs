@@ -2,6 +2,7 @@
 //! `config/probity.toml`.
 
 use super::*;
+use crate::shadow::SHADOWS_MAX;
 
 const FORMATS: [(&str, Format); 3] = [
     ("json", Format::Json),
@@ -113,6 +114,7 @@ impl Model {
     fn read(reader: &mut Reader) -> Model {
         Model {
             package: required_path(reader, "model.package", "models/card-risk"),
+            shadows: shadows(reader),
             watch_interval: reader.duration("model.watch_interval", "5s", ["0ms", "1h"]),
             trust_key: reader.path("model.trust_key", ""),
             providers: reader.choices("model.providers", &[Provider::Cpu], &PROVIDERS),
@@ -247,6 +249,18 @@ impl Limits {
             stuck_after: limit("stuck_after", "1m", "1s", "1h"),
         }
     }
+}
+
+fn shadows(reader: &mut Reader) -> Vec<PathBuf> {
+    let folders = reader.paths("model.shadows");
+    if folders.len() > SHADOWS_MAX {
+        let what = format!(
+            "names {} packages; each costs as much as the one that decides: write {SHADOWS_MAX} at most",
+            folders.len()
+        );
+        reader.problem("model.shadows", &what);
+    }
+    folders
 }
 
 fn required_path(reader: &mut Reader, key: &str, default: &str) -> PathBuf {

@@ -108,6 +108,8 @@ pub struct Batch {
 pub struct Model {
     /// Folder of the model package.
     pub package: PathBuf,
+    /// Folders of the packages that score beside it without deciding; at most [`SHADOWS_MAX`](crate::shadow::SHADOWS_MAX).
+    pub shadows: Vec<PathBuf>,
     /// How often it is looked whether the folder has another package; zero: never.
     pub watch_interval: Duration,
     /// The public key of who may sign packages; `None`: they need no signature.

@@ -183,6 +183,22 @@ impl Reader {
         (!text.is_empty()).then(|| self.folder.join(text))
     }
 
+    /// A list of files or folders, each as [`Reader::path`].
+    pub fn paths(&mut self, key: &str) -> Vec<PathBuf> {
+        let parse = |value: &Value| {
+            let texts = value.list()?.into_iter();
+            let paths = texts.map(|text| match (text.is_empty(), value) {
+                (true, _) => Err("has an empty name; take it out".to_owned()),
+                (false, Value::List(_)) => Ok(text),
+                (false, _) => absolute(&text),
+            });
+            paths.collect()
+        };
+        let show = |texts: &Vec<String>| list(texts.iter().map(String::as_str));
+        let texts = self.take(key, Vec::new(), parse, show);
+        texts.iter().map(|text| self.folder.join(text)).collect()
+    }
+
     /// Every key below `prefix`, each a number with a path.
     pub fn numbered_paths(&mut self, prefix: &str) -> BTreeMap<u32, PathBuf> {
         let mut paths = BTreeMap::new();
@@ -393,7 +409,11 @@ fn path_text(value: &Value) -> Result<String, String> {
     if text.is_empty() || matches!(value, Value::Text(_)) {
         return Ok(text);
     }
-    let absolute = std::path::absolute(&text)
+    absolute(&text)
+}
+
+fn absolute(text: &str) -> Result<String, String> {
+    let absolute = std::path::absolute(text)
         .ok()
         .and_then(|path| path.into_os_string().into_string().ok());
     absolute.ok_or_else(|| {

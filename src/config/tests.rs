@@ -165,6 +165,13 @@ fn paths_start_at_the_file_or_at_the_working_directory() {
     );
     assert_eq!(defaults().model.runtime, None);
     assert_eq!(defaults().model.trust_key, None);
+    std::fs::write(&file, "[model]\nshadows = [\"a\", \"/b\"]").unwrap();
+    let config = Config::load(Some(&file), &[], &environment(&[])).unwrap();
+    let there = [folder.path().join("a"), PathBuf::from("/b")];
+    assert_eq!(config.model.shadows, there);
+    let set = ["model.shadows=a, /b".to_owned()];
+    let config = Config::load(Some(&file), &set, &environment(&[])).unwrap();
+    assert_eq!(config.model.shadows, [here.join("a"), PathBuf::from("/b")]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Columns that every pipeline has come first, in a fixed order; then the event's columns that are
 //! not personal, as `event_<name>`; then the model's inputs, as `feature_<name>`; then, where the package
-//! explains, `explanation`. All are nullable where a rejected record or a gap has nothing to say.
+//! explains, `explanation`; then what shadows said, as `shadow_<n>_<what>`. All are nullable where a rejected record or a gap has nothing to say.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,6 +43,7 @@ pub mod columns {
     pub const FEATURE_PREFIX: &str = "feature_";
     /// Only where the package says how to explain.
     pub const EXPLANATION: &str = "explanation";
+    pub const SHADOW_PREFIX: &str = "shadow_";
 }
 
 /// What a row stands for.
@@ -135,10 +136,6 @@ pub fn row_schema(
     features: &[Field],
     is_explained: bool,
 ) -> Result<Schema, String> {
-    let own = |name: String, kind: DataType| {
-        let id = field_id(&name);
-        Field::new(name, kind, true).with_metadata(id_metadata(id))
-    };
     let named = |prefix: &str, field: &Field| {
         own(
             format!("{prefix}{}", field.name()),
@@ -159,6 +156,43 @@ pub fn row_schema(
     if is_explained {
         fields.push(own(columns::EXPLANATION.to_owned(), DataType::Utf8));
     }
+    distinct(fields)
+}
+
+/// What the archive says of a shadow in every row.
+pub const SHADOW_FACTS: [&str; 3] = ["model", "policy_version", "package_sha256"];
+
+/// The name of a column of the shadow with this number, from 1 on.
+#[must_use]
+pub fn shadow_column(number: usize, what: &str) -> String {
+    format!("{}{number}_{what}", columns::SHADOW_PREFIX)
+}
+
+/// The columns of a row, and those of so many shadows: the score and the decision of each.
+///
+/// # Errors
+/// As [`row_schema`].
+pub fn with_shadows(schema: &Schema, shadows: usize) -> Result<Schema, String> {
+    let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+    for number in 1..=shadows {
+        for (what, kind) in [("score", DataType::Float32), ("decision", DataType::Utf8)] {
+            fields.push(own(shadow_column(number, what), kind));
+        }
+    }
+    // Those that the archive adds must fit in as well.
+    let names = (1..=shadows).flat_map(|n| SHADOW_FACTS.map(|what| shadow_column(n, what)));
+    let added = names.map(|name| own(name, DataType::Utf8));
+    distinct(fields.iter().cloned().chain(added).collect())?;
+    Ok(Schema::new(fields))
+}
+
+/// A column whose id follows from its name.
+fn own(name: String, kind: DataType) -> Field {
+    let id = field_id(&name);
+    Field::new(name, kind, true).with_metadata(id_metadata(id))
+}
+
+fn distinct(fields: Vec<Field>) -> Result<Schema, String> {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for field in &fields {
         if let Some(other) = seen.insert(&field.metadata()[FIELD_ID], field.name()) {

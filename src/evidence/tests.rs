@@ -24,6 +24,7 @@ fn facts() -> Facts {
         admission: "deterministic".into(),
         config_sha256: Digest::of(b"config").to_string(),
         commitment_key: "commitment-0123456789abcdef".into(),
+        shadows: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::batch::{Lineage, Origin};
 use crate::laps::Laps;
-use crate::record::Reason;
+use crate::record::{Decision, Reason};
 use crate::stages::Decided;
 
 /// One round, after it ended.
@@ -48,6 +48,22 @@ impl Round<'_> {
             *reasons.entry(rejection.reason).or_default() += 1;
         }
         reasons
+    }
+
+    /// How many scored events had this decision and, by the shadow with this number, that one; none where it failed.
+    #[must_use]
+    pub fn opinions(&self) -> BTreeMap<(usize, Decision, Option<Decision>), u64> {
+        let mut counts = BTreeMap::new();
+        for (index, opinion) in self.decided.shadows.iter().enumerate() {
+            let decisions = self.decided.decisions.iter().zip(&opinion.decision);
+            let rows = decisions
+                .enumerate()
+                .filter(|(row, _)| self.lineage.is_live(*row));
+            for (_, (decision, would)) in rows {
+                *counts.entry((index + 1, *decision, *would)).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// The broker's time of each record that has one, µs since the epoch.

@@ -17,7 +17,7 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::error::{Exit, Fatal, Result};
 use crate::laps::{Laps, Step};
-use crate::record::{Digest, Reason};
+use crate::record::{Decision, Digest, Reason};
 
 /// What a metric is; a histogram with the upper bounds of its buckets.
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +119,8 @@ metrics_table! {
         "Objects put into the archive, by outcome: created, exists or failed.";
     ARCHIVE_BEHIND: "probity_archive_behind_seconds", Kind::Gauge, "seconds", [],
         "Age of the oldest evidence that is in no segment of the archive.";
+    SHADOW: "probity_shadow_decisions_total", Kind::Counter, "events", ["shadow", "decision", "would"],
+        "Events by what was decided and what a shadow would have decided; none where it failed.";
     MODEL_PACKAGES: "probity_model_packages_total", Kind::Counter, "packages", ["outcome"],
         "Model packages that came while payments flowed, by outcome: changed or refused.";
     BUILD: "probity_build_info", Kind::Gauge, "builds", ["version"],
@@ -220,6 +222,14 @@ pub fn model(name: &str, version: &str, digest: Digest, provider: &str, scores: 
     MODEL
         .gauge(&[name, version, &digest.to_string(), provider])
         .set(f64::from(u8::from(scores)));
+}
+
+/// So many events were decided so, and the shadow with this number said that.
+pub fn shadow(number: usize, decision: Decision, would: Option<Decision>, events: u64) {
+    let would = would.map_or("none", Decision::as_str);
+    SHADOW
+        .counter(&[&number.to_string(), decision.as_str(), would])
+        .increment(events);
 }
 
 /// Packages that came while payments flowed.

@@ -14,6 +14,8 @@ fn everything() {
     build_is("0.1.0");
     config_is(Digest::ZERO);
     model("card-risk", "3", Digest::ZERO, "cpu", true);
+    shadow(1, Decision::Approve, None, 1);
+    let _models = ModelMetrics::new();
     let (_lane, _partition) = (LaneMetrics::new(0), PartitionMetrics::new(0));
     let _archive = ArchiveMetrics::new();
 }

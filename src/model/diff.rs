@@ -11,14 +11,13 @@ use arrow::array::ArrayRef;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::configured;
 use super::description::Description;
+use super::read;
 use crate::audit::Output;
 use crate::config::Config;
 use crate::error::{Exit, Fatal, Result};
 use crate::infer::{Model, Provider, Runtime};
 use crate::package::{FeatureSpec, Package};
-use crate::setup;
 use crate::sink::Sink;
 
 #[derive(Serialize)]
@@ -62,10 +61,7 @@ struct Compared {
 /// [`Exit::CheckFailed`] when they differ; when one cannot be read, or the new model cannot be run.
 pub fn run(config: &Config, old: &Path, new: &Path, output: Output, mut out: Sink) -> Result<()> {
     let max_bytes = config.explain.memory_bytes;
-    let (old, new) = (
-        setup::package(&configured(config, old))?,
-        setup::package(&configured(config, new))?,
-    );
+    let (old, new) = (read(config, old)?, read(config, new)?);
     let value = |package: &Package| -> Result<Value> {
         let description = Description::of(package, max_bytes)?;
         Ok(serde_json::to_value(description).expect("texts and numbers serialize"))

@@ -5,14 +5,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::configured;
 use super::description::{Description, Explained, Feature, Reason};
 use super::onnx::{OnnxFile, Slot};
+use super::read;
 use crate::audit::Output;
 use crate::config::Config;
 use crate::error::Result;
 use crate::package::SIGNATURE;
-use crate::setup;
 use crate::sink::Sink;
 
 #[derive(Serialize)]
@@ -27,11 +26,10 @@ struct Inspection {
 /// # Errors
 /// When the package cannot be read; with `model.trust_key`, when it is not as that key signed it.
 pub fn run(config: &Config, folder: &Path, output: Output, mut out: Sink) -> Result<()> {
-    let config = configured(config, folder);
-    let package = setup::package(&config)?;
+    let package = read(config, folder)?;
     let inspection = Inspection {
         package: Description::of(&package, config.explain.memory_bytes)?,
-        signature: signature(&config, folder),
+        signature: signature(config, folder),
     };
     let text = match output {
         Output::Text => inspection.to_string(),

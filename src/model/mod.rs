@@ -14,10 +14,20 @@ pub mod pack;
 use std::path::Path;
 
 use crate::config::Config;
+use crate::error::Result;
+use crate::package::Package;
+use crate::setup;
 
-/// The configuration with this package in the place of its own.
-fn configured(config: &Config, folder: &Path) -> Config {
+/// The configuration with this package alone in the place of its own.
+#[must_use]
+pub fn configured(config: &Config, folder: &Path) -> Config {
     let mut config = config.clone();
     config.model.package = folder.to_owned();
+    config.model.shadows.clear();
     config
+}
+
+/// The package in this folder, as a start would read it.
+fn read(config: &Config, folder: &Path) -> Result<Package> {
+    setup::package(config, "model.package", folder)
 }

@@ -23,13 +23,14 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod values;
-pub mod version;
+mod version;
 
 pub use background::ROWS_MAX as BACKGROUND_ROWS_MAX;
 pub use golden::{Golden, ROWS_MAX as GOLDEN_ROWS_MAX};
 pub use reasons::{Background, Group, Method, Reasons};
 pub use signature::{SIGNATURE, TrustKey};
 pub use template::Template;
+pub use version::Edition;
 
 /// The name of the description in the folder.
 pub const MANIFEST: &str = "model.toml";
@@ -322,6 +323,16 @@ impl Package {
     #[must_use]
     pub fn title(&self) -> String {
         format!("{} {}", self.name, self.version)
+    }
+
+    /// What orders this package among those of its name.
+    #[must_use]
+    pub fn edition(&self) -> Edition {
+        Edition {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            policy: self.policy.version().to_owned(),
+        }
     }
 
     /// The path of `model.toml`, for messages.

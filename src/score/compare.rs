@@ -16,6 +16,7 @@ use crate::config::{Config, ExplainedRows};
 use crate::error::Result;
 use crate::evidence::Verdict;
 use crate::laps::Laps;
+use crate::model::configured;
 use crate::record::Decision;
 use crate::setup::Setup;
 use crate::sink::Sink;
@@ -101,8 +102,7 @@ fn copy(batch: &Batch<Decoded>) -> Batch<Decoded> {
 
 impl Side {
     fn load(config: &Config, folder: &Path) -> Result<Side> {
-        let mut config = config.clone();
-        config.model.package = folder.to_owned();
+        let mut config = configured(config, folder);
         config.explain.rows = ExplainedRows::None;
         let setup = Setup::load(&config)?;
         let stages = setup.stages()?;

@@ -22,6 +22,7 @@ mod reference;
 mod spine;
 mod standard;
 mod tamper;
+mod walkthrough;
 mod weather;
 mod zombies;
 

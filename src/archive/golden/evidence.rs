@@ -135,6 +135,7 @@ fn model(package: Package<'_>) -> Model {
         },
         config_sha256: digest(&config).to_string(),
         commitment_key: commitment().id(),
+        shadows: Vec::new(),
     };
     let schema_of_rows = row_schema(&fields(package.events), &fields(package.features), false);
     let kept =
