@@ -43,6 +43,7 @@ pub mod setup;
 pub mod succession;
 pub mod pipeline;
 pub mod check;
+pub mod model;
 pub mod metrics;
 pub mod drift;
 pub mod admin;

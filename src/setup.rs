@@ -4,6 +4,7 @@
 //! error names the file and the key to mend. [`archive`] does the same for the archive.
 
 pub mod archive;
+mod describe;
 mod device;
 mod policy;
 mod shadow;
@@ -66,9 +67,23 @@ impl Setup {
     /// # Errors
     /// When a file is missing or wrong, or the parts do not fit each other.
     pub fn load(config: &Config) -> Result<Setup> {
+        Setup::load_telling(config, &mut |_| ())
+    }
+
+    /// As [`Setup::load`], and tells each thing that was found well as soon as it is known.
+    ///
+    /// # Errors
+    /// As [`Setup::load`].
+    pub fn load_telling(config: &Config, tell: &mut dyn FnMut(String)) -> Result<Setup> {
         let (schema, decoding) = reading(config)?;
+        tell(format!(
+            "input schema with {} fields",
+            schema.fields().len()
+        ));
         let package = package(config, "model.package", &config.model.package)?;
+        tell(describe::package(config, &package));
         let runtime = Runtime::load(config.model.runtime.as_deref())?;
+        tell(format!("onnxruntime {}", runtime.version()));
         let providers = config
             .model
             .providers
@@ -97,8 +112,17 @@ impl Setup {
             runtime_document: String::new(),
         };
         setup.features()?;
+        let features = setup.definitions.len();
+        tell(format!(
+            "{features} features fit the input schema, and read nothing personal"
+        ));
         setup.policy()?;
+        let rules = setup.package.policy.rules().len();
+        if rules > 0 {
+            tell(format!("{rules} rules fit the input schema, and read nothing personal"));
+        }
         let mut model = setup.model()?;
+        tell(setup.describe_model(&model));
         setup.provider = model.provider().to_owned();
         setup.nodes = device::nodes(&model);
         setup.runtime_document = runtime.document(&model)?;
@@ -107,13 +131,18 @@ impl Setup {
             Some(admission) => admission.to_string(),
             None => model.probe(&sample(&setup.definitions))?.to_string(),
         };
+        tell(setup.describe_admission(&model));
         setup.narrator = narrator(config, &setup.package, &mut model)?;
+        tell(setup.describe_reasons());
         for folder in &config.model.shadows {
             let (schema, providers) = (&setup.schema, &setup.providers);
             let shadow = ShadowSetup::load(config, folder, schema, runtime, providers)?;
+            tell(format!("shadow {}", shadow.package.title()));
             setup.shadows.push(shadow);
         }
-        setup.stages()?;
+        let columns = setup.stages()?.evidence_columns(&setup.schema)?;
+        let columns = columns.fields().len();
+        tell(format!("evidence with {columns} columns for each event"));
         Ok(setup)
     }
 
@@ -130,8 +159,27 @@ impl Setup {
         policy::compile(policy, &self.schema, &self.package.manifest_path())
     }
 
-    fn model(&self) -> Result<Model> {
+    /// The model, opened once more.
+    ///
+    /// # Errors
+    /// As [`Setup::load`], which has tried it once.
+    pub fn model(&self) -> Result<Model> {
         Model::open(&self.package, self.runtime, &self.providers)
+    }
+
+    /// What explains decisions, if the package says how.
+    #[must_use]
+    pub fn narrator(&self) -> Option<&Narrator> {
+        self.narrator.as_ref()
+    }
+
+    /// Rows to try the model with: the golden ones, or else made-up ones.
+    #[must_use]
+    pub fn trial_rows(&self) -> Vec<ArrayRef> {
+        match &self.package.golden {
+            Some(golden) => golden.columns.clone(),
+            None => sample(&self.definitions),
+        }
     }
 
     /// A new set of stages; each lane has its own.
@@ -326,8 +374,11 @@ pub fn packages(config: &Config) -> Result<Vec<Package>> {
     std::iter::once(decides).chain(shadows).collect()
 }
 
-/// A package, signed by the key that is trusted, if one is.
-fn package(config: &Config, key: &'static str, folder: &Path) -> Result<Package> {
+/// The package in `folder`, signed by the key that is trusted, if one is. `key` says in errors who asks for it.
+///
+/// # Errors
+/// When it is not as that key signed it, a file is missing, or `model.toml` is wrong.
+pub fn package(config: &Config, key: &'static str, folder: &Path) -> Result<Package> {
     let at = |key: &'static str| move |e: Fatal| Fatal::new(e.exit, config.place(key)).because(e);
     match &config.model.trust_key {
         None => Package::load(folder),

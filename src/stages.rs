@@ -27,6 +27,7 @@ use crate::schema::InputSchema;
 use crate::shadow::{Opinion, Shadow};
 
 /// The events of a batch, one row for each of its rows; null where there is none.
+#[derive(Clone)]
 pub struct Decoded {
     pub events: RecordBatch,
     /// Fields that were passed over.

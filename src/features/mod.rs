@@ -319,9 +319,12 @@ impl Feature {
                 array.as_primitive(),
                 value as i64,
             )),
-            FeatureType::Utf8 | FeatureType::Boolean => {
-                unreachable!("what cannot be imputed was refused")
+            FeatureType::Boolean => {
+                let flags = array.as_boolean().iter();
+                let filled = flags.map(|flag| Some(flag.unwrap_or(value != 0.0)));
+                Arc::new(filled.collect::<BooleanArray>())
             }
+            FeatureType::Utf8 => unreachable!("what cannot be imputed was refused"),
         };
         (filled, array.nulls().cloned())
     }
@@ -389,7 +392,8 @@ fn can_impute(feature_type: FeatureType, value: f64) -> bool {
         FeatureType::Float64 => value.is_finite(),
         // Below 2^53 every integer is a double, and the value is the one that was written.
         FeatureType::Int64 => value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0,
-        FeatureType::Utf8 | FeatureType::Boolean => false,
+        FeatureType::Boolean => value == 0.0 || value == 1.0,
+        FeatureType::Utf8 => false,
     }
 }
 

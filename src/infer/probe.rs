@@ -121,7 +121,7 @@ impl Model {
     /// alone; compares the bits of score and margin of each row. Some dozens of chunks: a matter of milliseconds.
     ///
     /// # Errors
-    /// If a score is no probability, or a row is rejected in one place and scored in another.
+    /// If no row gets a score, a score is no probability, or a row is rejected in one place and scored in another.
     ///
     /// # Panics
     /// As [`Model::run`], and if there are no rows.
@@ -129,6 +129,12 @@ impl Model {
         let rows = columns[0].len();
         assert!(rows > 0, "a probe needs rows");
         let reference = self.run(columns)?;
+        if reference.rejected.iter().all(Option::is_some) {
+            return Err(self.disagrees(&format!(
+                "none of {rows} sample rows gets a score that is a finite number; mend the model, or write golden \
+                 rows that it accepts"
+            )));
+        }
         self.check_probabilities(&reference)?;
         let mut max_ulp = 0;
         for order in orders(rows, self.sizes.largest()) {

@@ -206,7 +206,8 @@ fn check_list(providers: &[Provider]) -> Result<()> {
 
 fn cannot_open(package: &Package, providers: &[Provider], error: &ort::Error) -> Fatal {
     let mut message = format!(
-        "cannot open {} of the model package {}: it must be a whole ONNX model in one file",
+        "cannot open {} of the model package {}: it must be a whole ONNX model in one file, of operators that ONNX \
+         Runtime has",
         package.folder.join(&package.model.file).display(),
         package.title()
     );

@@ -13,7 +13,7 @@ use crate::decide::Policy;
 use crate::error::{Fatal, Result};
 use crate::features::Categories;
 use crate::record::Digest;
-use manifest::Explaining;
+use manifest::{Explaining, Manifest};
 
 mod background;
 mod golden;
@@ -27,7 +27,8 @@ mod tests;
 mod values;
 mod version;
 
-pub use golden::Golden;
+pub use background::ROWS_MAX as BACKGROUND_ROWS_MAX;
+pub use golden::{Golden, ROWS_MAX as GOLDEN_ROWS_MAX};
 pub use reasons::{Background, Group, Method, Reasons};
 pub use reference::{Distribution, Reference};
 pub use signature::{SIGNATURE, TrustKey};
@@ -72,6 +73,14 @@ pub struct Package {
     pub golden_file: Option<PackageFile>,
     pub background_file: Option<PackageFile>,
     pub reference_file: Option<PackageFile>,
+}
+
+/// What `model.toml` names, read before the other files are there.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    pub features: Vec<FeatureSpec>,
+    pub golden_file: Option<String>,
+    pub background_file: Option<String>,
 }
 
 /// A file of the package.
@@ -204,8 +213,21 @@ impl Package {
     /// # Errors
     /// If a file is missing or too large, or `model.toml` has a key or a value that it must not have.
     pub fn load(folder: &Path) -> Result<Package> {
-        let manifest = PackageFile::read(folder, MANIFEST, MANIFEST_MAX_BYTES)?;
-        let checked = manifest::read(&folder.join(MANIFEST), &manifest.bytes)?;
+        let (manifest, checked) = read_manifest(folder)?;
+        Package::of(folder, manifest, checked)
+    }
+
+    /// Reads the package in `folder` without its golden rows, which need not be there yet.
+    ///
+    /// # Errors
+    /// As [`Package::load`].
+    pub fn load_draft(folder: &Path) -> Result<Package> {
+        let (manifest, mut checked) = read_manifest(folder)?;
+        checked.golden_file = None;
+        Package::of(folder, manifest, checked)
+    }
+
+    fn of(folder: &Path, manifest: PackageFile, checked: Manifest) -> Result<Package> {
         let model = PackageFile::read(folder, &checked.model_file, MODEL_MAX_BYTES)?;
         let features = &checked.features;
         let read_golden = |file: &String| PackageFile::read(folder, file, GOLDEN_MAX_BYTES);
@@ -276,8 +298,21 @@ impl Package {
     /// # Errors
     /// If `model.toml` is missing, too large, or has a key or a value that it must not have.
     pub fn load_features(folder: &Path) -> Result<Vec<FeatureSpec>> {
-        let manifest = PackageFile::read(folder, MANIFEST, MANIFEST_MAX_BYTES)?;
-        Ok(manifest::read(&folder.join(MANIFEST), &manifest.bytes)?.features)
+        Ok(read_manifest(folder)?.1.features)
+    }
+
+    /// Reads what `model.toml` names: the files need not be there yet.
+    ///
+    /// # Errors
+    /// As [`Package::load_features`].
+    pub fn load_outline(folder: &Path) -> Result<Outline> {
+        let (_, checked) = read_manifest(folder)?;
+        let background = checked.explaining.map(|it| it.background_file);
+        Ok(Outline {
+            features: checked.features,
+            golden_file: checked.golden_file,
+            background_file: background,
+        })
     }
 
     /// The files of the package, in the order of their names.
@@ -326,6 +361,12 @@ impl Package {
     pub fn manifest_path(&self) -> PathBuf {
         self.folder.join(MANIFEST)
     }
+}
+
+fn read_manifest(folder: &Path) -> Result<(PackageFile, Manifest)> {
+    let file = PackageFile::read(folder, MANIFEST, MANIFEST_MAX_BYTES)?;
+    let checked = manifest::read(&folder.join(MANIFEST), &file.bytes)?;
+    Ok((file, checked))
 }
 
 impl PackageFile {

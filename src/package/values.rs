@@ -11,12 +11,12 @@ use arrow::array::{
     StringArray,
 };
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{FeatureKind, FeatureSpec};
 
 /// The values of one column, as they are written.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Values {
     Float32(String),
@@ -94,7 +94,55 @@ fn known_codes(column: &ArrayRef, feature: &FeatureSpec) -> Result<(), String> {
     })
 }
 
+/// The columns by the names of the features, which are in the same order.
+pub(super) fn by_feature(
+    features: &[FeatureSpec],
+    columns: &[ArrayRef],
+) -> BTreeMap<String, Values> {
+    let named = features.iter().zip(columns);
+    named
+        .map(|(spec, column)| (spec.name.clone(), Values::of(column, spec.kind)))
+        .collect()
+}
+
 impl Values {
+    /// What [`Values::column`] reads back. Null is NaN for floats, and the empty text for texts.
+    ///
+    /// # Panics
+    /// If the column is not of the feature's type, or an integer or boolean is null.
+    pub fn of(column: &ArrayRef, kind: FeatureKind) -> Values {
+        match kind {
+            FeatureKind::Float32 => {
+                let values = column.as_primitive::<Float32Type>().iter();
+                Values::of_floats(values.map(|value| value.unwrap_or(f32::NAN)))
+            }
+            FeatureKind::Float64 => {
+                let values = column.as_primitive::<Float64Type>().iter();
+                Values::of_doubles(values.map(|value| value.unwrap_or(f64::NAN)))
+            }
+            FeatureKind::Int64 => {
+                assert_eq!(column.null_count(), 0, "an integer is never missing");
+                Values::Int64(column.as_primitive::<Int64Type>().values().to_vec())
+            }
+            FeatureKind::Boolean => {
+                assert_eq!(column.null_count(), 0, "a boolean is never missing");
+                Values::Boolean(column.as_boolean().values().iter().collect())
+            }
+            FeatureKind::Utf8 => {
+                let values = column.as_string::<i32>().iter();
+                Values::String(values.map(|v| v.unwrap_or_default().to_owned()).collect())
+            }
+        }
+    }
+
+    pub fn of_floats(values: impl Iterator<Item = f32>) -> Values {
+        Values::Float32(values.map(|v| format!("{:08x}", v.to_bits())).collect())
+    }
+
+    pub fn of_doubles(values: impl Iterator<Item = f64>) -> Values {
+        Values::Float64(values.map(|v| format!("{:016x}", v.to_bits())).collect())
+    }
+
     /// As a column of the feature's type.
     pub fn column(self, kind: FeatureKind) -> Result<ArrayRef, String> {
         Ok(match (kind, self) {

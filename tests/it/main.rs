@@ -17,6 +17,7 @@ mod limits;
 mod metrics;
 mod models;
 mod operator;
+mod packages;
 mod poison;
 mod reference;
 mod rules;

@@ -34,7 +34,11 @@ impl Clone {
         fs::create_dir_all(models.join("card-risk")).unwrap();
         for entry in fs::read_dir(root().join("config/models/card-risk")).unwrap() {
             let entry = entry.unwrap();
-            fs::copy(entry.path(), models.join("card-risk").join(entry.file_name())).unwrap();
+            fs::copy(
+                entry.path(),
+                models.join("card-risk").join(entry.file_name()),
+            )
+            .unwrap();
         }
         for name in ["deploy", "schemas", "tests"] {
             std::os::unix::fs::symlink(root().join(name), folder.join(name)).unwrap();
@@ -103,18 +107,33 @@ fn the_walk_through_of_a_new_model_works_as_it_is_printed() {
     assert!(differ.lines().count() > 0, "{said}");
 
     let package = format!("model.package={}", clone.package("current").display());
-    let shadows = format!("model.shadows={}", clone.package("card-risk-1.1.0").display());
-    let arguments = ["--set", &package, "--set", &shadows, "--set", "model.watch_interval=50ms", "--seal-on-stop"];
+    let shadows = format!(
+        "model.shadows={}",
+        clone.package("card-risk-1.1.0").display()
+    );
+    let arguments = [
+        "--set",
+        &package,
+        "--set",
+        &shadows,
+        "--set",
+        "model.watch_interval=50ms",
+        "--seal-on-stop",
+    ];
     let mut process = pipeline.run("a", &arguments, &[]);
     let admin = Admin::of(&process);
     pipeline.produce_payments(1, 1000);
     pipeline.await_processed();
     let metric = "probity_shadow_decisions_total";
-    admin.wait_for("/metrics", |metrics| sum(metrics, metric, "shadow=\"1\"") == 1000.0);
+    admin.wait_for("/metrics", |metrics| {
+        sum(metrics, metric, "shadow=\"1\"") == 1000.0
+    });
 
     clone.run(promote, &[]);
     let metric = "probity_model_packages_total";
-    admin.wait_for("/metrics", |metrics| sum(metrics, metric, "outcome=\"changed\"") == 1.0);
+    admin.wait_for("/metrics", |metrics| {
+        sum(metrics, metric, "outcome=\"changed\"") == 1.0
+    });
     pipeline.produce_payments(2, 3000);
     pipeline.await_processed();
     process.signal(Signal::Terminate);
@@ -122,7 +141,9 @@ fn the_walk_through_of_a_new_model_works_as_it_is_printed() {
     pipeline.assert_books_agree(true);
 
     let rows = query(&pipeline.archive(), shadow);
-    let counts = rows.lines().map(|row| row.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
+    let counts = rows
+        .lines()
+        .map(|row| row.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
     assert_eq!(counts.sum::<u64>(), 4000, "{rows}");
 
     let scores = pipeline.scores();

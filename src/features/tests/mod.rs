@@ -228,6 +228,15 @@ fn null_is_imputed_where_the_package_says_so() {
     assert_eq!(integer.as_primitive::<Int64Type>().value(0), -1);
     let zero = one_feature("m", FeatureType::Float64, Some(-0.0));
     assert_eq!(zero.as_primitive::<Float64Type>().value(0).to_bits(), 0);
+    for (sql, impute, wanted) in [
+        ("n > 0", 0.0, false),
+        ("n > 0", 1.0, true),
+        ("i > 0", 0.0, true),
+    ] {
+        let flag = one_feature(sql, FeatureType::Boolean, Some(impute));
+        assert!(flag.is_valid(0));
+        assert_eq!(flag.as_boolean().value(0), wanted, "{sql}, {impute}");
+    }
     let present = one_feature("i", FeatureType::Int64, Some(-1.0));
     assert_eq!(present.as_primitive::<Int64Type>().value(0), 7);
 }
