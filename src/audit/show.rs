@@ -155,15 +155,14 @@ pub fn page(folder: &Path, ledger: &Ledger, found: Found) -> Result<String> {
     Ok(text)
 }
 
+/// The values of a row, by column.
+pub type Named = Vec<(String, Value)>;
+
 /// The values of a row by column, from its proof if a checkpoint covers it.
 ///
 /// # Errors
 /// When its file cannot be read, or does not hold what was signed.
-pub fn values(
-    folder: &Path,
-    ledger: &Ledger,
-    found: Found,
-) -> Result<(Option<Proof>, Vec<(String, Value)>)> {
+pub fn values(folder: &Path, ledger: &Ledger, found: Found) -> Result<(Option<Proof>, Named)> {
     if ledger.segments[found.segment].committed.n >= ledger.signed() {
         return Ok((None, unproven(folder, ledger, found)?));
     }
@@ -183,7 +182,7 @@ fn shown(proof: &Proof, ledger: &Ledger) -> Result<Shown> {
 }
 
 /// The values of a row that no checkpoint covers yet.
-fn unproven(folder: &Path, ledger: &Ledger, found: Found) -> Result<Vec<(String, Value)>> {
+fn unproven(folder: &Path, ledger: &Ledger, found: Found) -> Result<Named> {
     let filed = &ledger.segments[found.segment];
     let store = crate::archive::Local::read(folder);
     let columns = super::prove::columns(&store, filed.committed.segment.columns)?;

@@ -7,6 +7,7 @@ mod bucket;
 mod assignment;
 mod audit;
 mod avro;
+mod explain;
 mod garbage;
 mod image;
 mod kit;

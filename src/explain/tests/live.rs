@@ -71,7 +71,7 @@ fn record_and_evidence_say_the_same_and_it_adds_up() {
     let column = narrator.column(&told, |row| row == 3);
     assert_eq!(column.len(), features[0].len());
     let mut texts = std::collections::BTreeSet::new();
-    for row in 0..column.len() {
+    for (row, margin) in margins.iter().enumerate() {
         let mut record = Vec::new();
         assert_eq!(
             narrator.write_reasons(&mut record, &told, features, row),
@@ -92,7 +92,7 @@ fn record_and_evidence_say_the_same_and_it_adds_up() {
         let base = number(&evidence["base"]);
         let whole: f64 = (0..package.features.len()).map(contribution).sum();
         let whole = base + whole + number(&evidence["residual"]);
-        assert!((whole - f64::from(margins[row])).abs() < 1e-9, "row {row}");
+        assert!((whole - f64::from(*margin)).abs() < 1e-9, "row {row}");
         let reasons = record["reasons"].as_array().unwrap();
         let listed: f64 = reasons
             .iter()

@@ -146,7 +146,7 @@ fn equal_parts_get_equal_shares() {
     }
 }
 
-/// Features that play alike within a tree get the same, where rows and background give them the same values.
+/// Features that trees exchange for each other get the same, where rows and background give them the same values.
 #[test]
 fn features_that_play_alike_get_the_same() {
     let mut draw = Draw::new(SEED);
@@ -171,9 +171,9 @@ fn features_that_play_alike_get_the_same() {
             |values: Vec<Vec<f32>>| [values[0].clone(), values[0].clone(), values[1].clone()];
         let (background, rows) = (alike(draw.rows(2, 4)), alike(draw.rows(2, 3)));
         let found = explain(&Tables::new(&both, &background, AMPLE).unwrap(), &rows);
-        for row in 0..3 {
-            assert!((found[0][row] - found[1][row]).abs() <= TOLERANCE);
-            told_apart += usize::from((found[0][row] - found[2][row]).abs() > TOLERANCE);
+        for ((one, other), third) in found[0].iter().zip(&found[1]).zip(&found[2]) {
+            assert!((one - other).abs() <= TOLERANCE);
+            told_apart += usize::from((one - third).abs() > TOLERANCE);
         }
     }
     assert!(told_apart > 100, "the third feature plays another part");
