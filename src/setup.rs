@@ -119,7 +119,9 @@ impl Setup {
         setup.policy()?;
         let rules = setup.package.policy.rules().len();
         if rules > 0 {
-            tell(format!("{rules} rules fit the input schema, and read nothing personal"));
+            tell(format!(
+                "{rules} rules fit the input schema, and read nothing personal"
+            ));
         }
         let mut model = setup.model()?;
         tell(setup.describe_model(&model));
