@@ -500,7 +500,7 @@ impl Observer for Eyes {
 
     fn on_round(&mut self, round: &Round<'_>) {
         self.watcher.on_round(round);
-        let metrics = &self.metrics;
+        let metrics = &mut self.metrics;
         metrics.gathered(round.lineage.rows());
         metrics.steps(round.laps);
         match round.fate {
@@ -519,6 +519,9 @@ impl Observer for Eyes {
             }
             for (reason, count) in round.reasons() {
                 metrics.rejected(reason, count);
+            }
+            for (rule, count) in round.rules() {
+                metrics.ruled(rule, count);
             }
         }
     }

@@ -4,6 +4,8 @@
 //! error names the file and the key to mend. [`archive`] does the same for the archive.
 
 pub mod archive;
+mod device;
+mod policy;
 mod shadow;
 
 use std::path::{Path, PathBuf};
@@ -12,12 +14,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray};
 
 use crate::config::{self, Config};
+use crate::decide::CompiledPolicy;
 use crate::decode::{Decoder, Format, Settings as Decoding, UnknownFields};
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::Facts;
 use crate::evidence::columns::EVENT_PREFIX;
 use crate::explain::live::{Narrator, Rows};
-use crate::features::{Definition, FeatureSet, FeatureType};
+use crate::features::{Definition, ExprError, FeatureSet, FeatureType};
 use crate::infer::{Model, Provider, Runtime};
 use crate::lane::{self, Sealer};
 use crate::native::TopicIds;
@@ -52,6 +55,7 @@ pub struct Setup {
     roles: (String, String),
     admission: String,
     provider: String,
+    nodes: Option<device::Nodes>,
     narrator: Option<Narrator>,
     shadows: Vec<ShadowSetup>,
     /// Says on what the model runs.
@@ -71,8 +75,8 @@ impl Setup {
             .iter()
             .map(|provider| match provider {
                 config::Provider::Cpu => Provider::Cpu,
-                config::Provider::Cuda => Provider::Cuda,
-                config::Provider::TensorRt => Provider::TensorRt,
+                config::Provider::Cuda => Provider::Cuda(device::gpu(config)),
+                config::Provider::TensorRt => Provider::TensorRt(device::gpu(config)),
             });
         let mut setup = Setup {
             definitions: package.features.iter().map(definition).collect(),
@@ -87,14 +91,17 @@ impl Setup {
             ),
             admission: String::new(),
             provider: String::new(),
+            nodes: None,
             narrator: None,
             shadows: Vec::new(),
             runtime_document: String::new(),
         };
         setup.features()?;
+        setup.policy()?;
         let mut model = setup.model()?;
         setup.provider = model.provider().to_owned();
-        setup.runtime_document = runtime.document(&setup.provider)?;
+        setup.nodes = device::nodes(&model);
+        setup.runtime_document = runtime.document(&model)?;
         // Golden rows are the better sample; a package without them is tried with made-up ones.
         setup.admission = match model.admission() {
             Some(admission) => admission.to_string(),
@@ -118,6 +125,11 @@ impl Setup {
         )
     }
 
+    fn policy(&self) -> Result<CompiledPolicy> {
+        let policy = self.package.policy.clone();
+        policy::compile(policy, &self.schema, &self.package.manifest_path())
+    }
+
     fn model(&self) -> Result<Model> {
         Model::open(&self.package, self.runtime, &self.providers)
     }
@@ -138,7 +150,7 @@ impl Setup {
             decoder,
             self.features()?,
             self.model()?,
-            self.package.policy.clone(),
+            self.policy()?,
             self.narrator.clone(),
         )?;
         Ok(stages.with_shadows(shadows))
@@ -254,11 +266,12 @@ impl Setup {
     #[must_use]
     pub fn describe(&self) -> String {
         format!(
-            "model {} (sha256 {:.12}) on onnxruntime {} {}, {}",
+            "model {} (sha256 {:.12}) on onnxruntime {} {}{}, {}",
             self.package.title(),
             self.package.model.digest.to_string(),
             self.runtime.version(),
             self.provider,
+            device::said(self.nodes.as_ref()),
             self.admission
         )
     }
@@ -338,15 +351,19 @@ pub fn features(config: &Config, schema: &InputSchema) -> Result<FeatureSet> {
     compile(&definitions, schema, &folder.join(MANIFEST))
 }
 
+/// Everything that is wrong with expressions of `model.toml`.
+fn ill_typed(manifest: &Path, errors: &[ExprError]) -> Fatal {
+    let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Fatal::usage(format!("{}: {}", manifest.display(), list.join("\n")))
+}
+
 fn compile(
     definitions: &[(Definition, FeatureType)],
     schema: &InputSchema,
     manifest: &Path,
 ) -> Result<FeatureSet> {
-    let features = FeatureSet::compile(definitions, schema.arrow()).map_err(|errors| {
-        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Fatal::usage(format!("{}: {}", manifest.display(), list.join("\n")))
-    })?;
+    let features = FeatureSet::compile(definitions, schema.arrow())
+        .map_err(|errors| ill_typed(manifest, &errors))?;
     // What a model is fed is archived in clear.
     if let Some(index) = features
         .reads()

@@ -121,6 +121,10 @@ impl Model {
             trust_key: reader.path("model.trust_key", ""),
             providers: reader.choices("model.providers", &[Provider::Cpu], &PROVIDERS),
             runtime: reader.path("model.runtime", ""),
+            gpu: Gpu {
+                device: reader.number("model.gpu.device", 0, 0..=255),
+                memory_bytes: reader.size("model.gpu.memory", "1GiB", ["64MiB", "1024GiB"]),
+            },
         }
     }
 }

@@ -119,6 +119,16 @@ pub struct Model {
     pub providers: Vec<Provider>,
     /// The shared library of ONNX Runtime; `None`: as `ORT_DYLIB_PATH` says.
     pub runtime: Option<PathBuf>,
+    pub gpu: Gpu,
+}
+
+/// Read with a provider other than the CPU only.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    /// As CUDA counts the devices that are visible.
+    pub device: usize,
+    /// What one session, that is one lane, may take of its memory.
+    pub memory_bytes: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -475,6 +475,11 @@ impl Condition {
             .clone()
     }
 
+    /// Which columns of the batch the condition reads, by index.
+    pub fn reads(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.columns.0.iter().map(|(index, _)| *index)
+    }
+
     /// One text for all spellings of the same condition.
     #[must_use]
     pub fn canonical(&self) -> String {

@@ -52,6 +52,17 @@ impl Round<'_> {
         reasons
     }
 
+    /// How many events each rule of the policy decided, without those that decided none.
+    #[must_use]
+    pub fn rules(&self) -> BTreeMap<&str, u64> {
+        let live = (0..self.lineage.rows()).filter(|row| self.lineage.is_live(*row));
+        let mut rules = BTreeMap::new();
+        for rule in live.filter_map(|row| self.decided.ruled.of(row)) {
+            *rules.entry(rule).or_default() += 1;
+        }
+        rules
+    }
+
     /// How many scored events had this decision and, by the shadow with this number, that one; none where it failed.
     #[must_use]
     pub fn opinions(&self) -> BTreeMap<(usize, Decision, Option<Decision>), u64> {

@@ -5,10 +5,12 @@
 //! recorded once per batch, segment or request, never once per row: one recording is an atomic
 //! addition of some 10 ns, which a batch does not notice and a row would.
 //!
-//! No label ever holds anything of an event: labels are closed lists, partitions, hashes, and words of the package.
+//! No label ever holds anything of an event: labels are closed lists, partitions, hashes, and names that a
+//! model package gives.
 
 mod drift;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Label};
@@ -84,8 +86,12 @@ metrics_table! {
         "Events rejected, by reason.";
     UNKNOWN_FIELDS: "probity_unknown_fields_total", Kind::Counter, "fields", [],
         "Fields of events that the schema does not know.";
+    OUT_OF_MEMORY: "probity_out_of_memory_total", Kind::Counter, "chunks", [],
+        "Chunks that a device's memory did not hold; each made the chunks of its lane smaller.";
     EXPLAINED: "probity_explained_total", Kind::Counter, "events", [],
         "Events whose decision was explained when it was made.";
+    RULED: "probity_rule_decisions_total", Kind::Counter, "events", ["rule"],
+        "Events that a rule of the policy decided, by rule.";
     ROUNDS: "probity_rounds_total", Kind::Counter, "rounds", ["outcome"],
         "Kafka transactions, by outcome: committed, aborted or unknown.";
     BATCH_ROWS: "probity_batch_rows", Kind::Histogram(ROWS_IN_BATCH), "rows", [],
@@ -223,6 +229,11 @@ pub fn build_is(version: &str) {
     BUILD.gauge(&[version]).set(1.0);
 }
 
+/// So many chunks did not fit the device's memory.
+pub fn out_of_memory(chunks: u64) {
+    OUT_OF_MEMORY.counter(&[]).increment(chunks);
+}
+
 /// Says which configuration is in force.
 pub fn config_is(digest: Digest) {
     CONFIG.gauge(&[&digest.to_string()]).set(1.0);
@@ -324,6 +335,8 @@ pub struct LaneMetrics {
     rejected_by_reason: Vec<Counter>,
     unknown_fields: Counter,
     explained: Counter,
+    /// By the rule's name. Packages bring them, a few dozen each.
+    ruled: BTreeMap<String, Counter>,
     committed: Counter,
     aborted: Counter,
     unknown: Counter,
@@ -349,6 +362,7 @@ impl LaneMetrics {
             rejected_by_reason: reasons.map(|r| REJECTED.counter(&[r.as_str()])).collect(),
             unknown_fields: UNKNOWN_FIELDS.counter(&[]),
             explained: EXPLAINED.counter(&[]),
+            ruled: BTreeMap::new(),
             committed: ROUNDS.counter(&["committed"]),
             aborted: ROUNDS.counter(&["aborted"]),
             unknown: ROUNDS.counter(&["unknown"]),
@@ -411,6 +425,14 @@ impl LaneMetrics {
 
     pub fn explained(&self, events: u64) {
         self.explained.increment(events);
+    }
+
+    /// A rule of the policy decided this many events of a committed round.
+    pub fn ruled(&mut self, rule: &str, events: u64) {
+        if !self.ruled.contains_key(rule) {
+            self.ruled.insert(rule.to_owned(), RULED.counter(&[rule]));
+        }
+        self.ruled[rule].increment(events);
     }
 
     pub fn rebalanced(&self, kind: Rebalance) {

@@ -13,11 +13,12 @@ fn rendered(record: impl FnOnce()) -> String {
 
 fn everything() {
     build_is("0.1.0");
+    out_of_memory(0);
     config_is(Digest::ZERO);
     model("card-risk", "3", Digest::ZERO, "cpu", true);
     shadow(1, Decision::Approve, None, 1);
-    let _models = ModelMetrics::new();
-    let (_lane, _partition) = (LaneMetrics::new(0), PartitionMetrics::new(0));
+    let (mut lane, _partition) = (LaneMetrics::new(0), PartitionMetrics::new(0));
+    lane.ruled("large", 0);
     let (_archive, _models) = (ArchiveMetrics::new(), ModelMetrics::new());
     let _drift = DriftMetrics::of(&measure(0.5));
 }
@@ -116,7 +117,7 @@ fn every_metric_of_the_table_has_a_handle_and_is_rendered() {
 #[test]
 fn a_round_is_counted_where_it_belongs() {
     let text = rendered(|| {
-        let lane = LaneMetrics::new(3);
+        let mut lane = LaneMetrics::new(3);
         lane.gathered(9);
         lane.steps(&Laps::of(Step::Infer, Duration::from_micros(20)));
         lane.committed(&Committed {
@@ -128,6 +129,9 @@ fn a_round_is_counted_where_it_belongs() {
         });
         lane.rejected(Reason::Malformed, 2);
         lane.rejected(Reason::RefusedByBroker, 1);
+        lane.ruled("large", 2);
+        lane.ruled("abroad", 1);
+        lane.ruled("large", 3);
         lane.rebalanced(Rebalance::Lost);
         lane.holds(4, 1);
         lane.aborted();
@@ -138,6 +142,8 @@ fn a_round_is_counted_where_it_belongs() {
         "probity_rows_total{outcome=\"gap\"} 1",
         "probity_rejected_total{reason=\"malformed\"} 2",
         "probity_rejected_total{reason=\"refused_by_broker\"} 1",
+        "probity_rule_decisions_total{rule=\"abroad\"} 1",
+        "probity_rule_decisions_total{rule=\"large\"} 5",
         "probity_rounds_total{outcome=\"committed\"} 1",
         "probity_rounds_total{outcome=\"aborted\"} 1",
         "probity_rounds_total{outcome=\"unknown\"} 0",

@@ -12,6 +12,7 @@ use toml::Spanned;
 
 mod about;
 mod categories;
+mod policy;
 mod reasons;
 
 pub(super) use reasons::Explaining;
@@ -21,6 +22,7 @@ use crate::decide::Policy;
 use crate::error::{Fatal, Result};
 use about::Bounds;
 use categories::Codes;
+use policy::PolicyTable;
 use reasons::{ReasonTable, ReasonsTable};
 
 const FEATURES_MAX: usize = 4096;
@@ -90,14 +92,6 @@ struct PickTable {
     name: String,
     column: Option<usize>,
     class: Option<Class>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyTable {
-    version: Spanned<String>,
-    review: Spanned<f64>,
-    decline: Spanned<f64>,
 }
 
 #[derive(Deserialize)]
@@ -239,18 +233,6 @@ impl Reader<'_> {
             }
         };
         Ok(Output { name, pick })
-    }
-
-    fn policy(&self, table: &PolicyTable) -> Result<Policy> {
-        let version = self.plain_name("policy.version", &table.version)?;
-        Policy::new(&version, *table.review.get_ref(), *table.decline.get_ref()).map_err(|bad| {
-            let at = if bad.key == "review" {
-                &table.review
-            } else {
-                &table.decline
-            };
-            self.refuse(at.span(), format!("`policy.{}`: {}", bad.key, bad.message))
-        })
     }
 
     fn features(

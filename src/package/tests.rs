@@ -5,6 +5,7 @@ use crate::error::Exit;
 
 mod about;
 mod categories;
+mod policy;
 mod reasons;
 mod reference;
 mod schema;

@@ -19,6 +19,7 @@ mod models;
 mod operator;
 mod poison;
 mod reference;
+mod rules;
 mod spine;
 mod standard;
 mod tamper;
