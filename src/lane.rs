@@ -195,6 +195,7 @@ impl<'c> Lane<'c> {
         observer.on_round(&Round {
             lineage: batch.lineage(),
             decided: batch.payload(),
+            package: &self.settings.facts.package_sha256,
             fate,
             ingest_time,
             end_time: now_micros(),
@@ -299,6 +300,7 @@ impl<'c> Lane<'c> {
                     score: verdict.score,
                     margin: verdict.margin,
                     decision: verdict.decision,
+                    rule: batch.payload().ruled.of(row),
                 };
                 records::write_scored(&mut bytes, &self.stamp, &scored, |out| {
                     self.stages.write_reasons(out, batch.payload(), row)

@@ -45,6 +45,7 @@ pub mod pipeline;
 pub mod check;
 pub mod model;
 pub mod metrics;
+pub mod drift;
 pub mod admin;
 pub mod logging;
 pub mod generate;

@@ -5,6 +5,8 @@
 
 pub mod archive;
 mod describe;
+mod device;
+mod policy;
 mod shadow;
 
 use std::path::{Path, PathBuf};
@@ -13,12 +15,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray};
 
 use crate::config::{self, Config};
+use crate::decide::CompiledPolicy;
 use crate::decode::{Decoder, Format, Settings as Decoding, UnknownFields};
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::Facts;
 use crate::evidence::columns::EVENT_PREFIX;
 use crate::explain::live::{Narrator, Rows};
-use crate::features::{Definition, FeatureSet, FeatureType};
+use crate::features::{Definition, ExprError, FeatureSet, FeatureType};
 use crate::infer::{Model, Provider, Runtime};
 use crate::lane::{self, Sealer};
 use crate::native::TopicIds;
@@ -53,6 +56,7 @@ pub struct Setup {
     roles: (String, String),
     admission: String,
     provider: String,
+    nodes: Option<device::Nodes>,
     narrator: Option<Narrator>,
     shadows: Vec<ShadowSetup>,
     /// Says on what the model runs.
@@ -86,8 +90,8 @@ impl Setup {
             .iter()
             .map(|provider| match provider {
                 config::Provider::Cpu => Provider::Cpu,
-                config::Provider::Cuda => Provider::Cuda,
-                config::Provider::TensorRt => Provider::TensorRt,
+                config::Provider::Cuda => Provider::Cuda(device::gpu(config)),
+                config::Provider::TensorRt => Provider::TensorRt(device::gpu(config)),
             });
         let mut setup = Setup {
             definitions: package.features.iter().map(definition).collect(),
@@ -102,19 +106,19 @@ impl Setup {
             ),
             admission: String::new(),
             provider: String::new(),
+            nodes: None,
             narrator: None,
             shadows: Vec::new(),
             runtime_document: String::new(),
         };
         setup.features()?;
-        let features = setup.definitions.len();
-        tell(format!(
-            "{features} features fit the input schema, and read nothing personal"
-        ));
+        setup.policy()?;
+        tell(setup.describe_expressions());
         let mut model = setup.model()?;
         tell(setup.describe_model(&model));
         setup.provider = model.provider().to_owned();
-        setup.runtime_document = runtime.document(&setup.provider)?;
+        setup.nodes = device::nodes(&model);
+        setup.runtime_document = runtime.document(&model)?;
         // Golden rows are the better sample; a package without them is tried with made-up ones.
         setup.admission = match model.admission() {
             Some(admission) => admission.to_string(),
@@ -141,6 +145,11 @@ impl Setup {
             &self.schema,
             &self.package.manifest_path(),
         )
+    }
+
+    fn policy(&self) -> Result<CompiledPolicy> {
+        let policy = self.package.policy.clone();
+        policy::compile(policy, &self.schema, &self.package.manifest_path())
     }
 
     /// The model, opened once more.
@@ -182,7 +191,7 @@ impl Setup {
             decoder,
             self.features()?,
             self.model()?,
-            self.package.policy.clone(),
+            self.policy()?,
             self.narrator.clone(),
         )?;
         Ok(stages.with_shadows(shadows))
@@ -298,11 +307,12 @@ impl Setup {
     #[must_use]
     pub fn describe(&self) -> String {
         format!(
-            "model {} (sha256 {:.12}) on onnxruntime {} {}, {}",
+            "model {} (sha256 {:.12}) on onnxruntime {} {}{}, {}",
             self.package.title(),
             self.package.model.digest.to_string(),
             self.runtime.version(),
             self.provider,
+            device::said(self.nodes.as_ref()),
             self.admission
         )
     }
@@ -385,15 +395,19 @@ pub fn features(config: &Config, schema: &InputSchema) -> Result<FeatureSet> {
     compile(&definitions, schema, &folder.join(MANIFEST))
 }
 
+/// Everything that is wrong with expressions of `model.toml`.
+fn ill_typed(manifest: &Path, errors: &[ExprError]) -> Fatal {
+    let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Fatal::usage(format!("{}: {}", manifest.display(), list.join("\n")))
+}
+
 fn compile(
     definitions: &[(Definition, FeatureType)],
     schema: &InputSchema,
     manifest: &Path,
 ) -> Result<FeatureSet> {
-    let features = FeatureSet::compile(definitions, schema.arrow()).map_err(|errors| {
-        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Fatal::usage(format!("{}: {}", manifest.display(), list.join("\n")))
-    })?;
+    let features = FeatureSet::compile(definitions, schema.arrow())
+        .map_err(|errors| ill_typed(manifest, &errors))?;
     // What a model is fed is archived in clear.
     if let Some(index) = features
         .reads()
@@ -430,6 +444,7 @@ pub(crate) fn definition(feature: &crate::package::FeatureSpec) -> (Definition, 
         name: feature.name.clone(),
         sql: feature.sql.clone(),
         impute: feature.impute,
+        categories: feature.categories.clone(),
     };
     (definition, kind)
 }
@@ -437,7 +452,16 @@ pub(crate) fn definition(feature: &crate::package::FeatureSpec) -> (Definition, 
 /// Rows to try a model with: numbers of all sizes, and gaps where there may be some. What matters is
 /// only that the rows differ, because the probe asks whether bits depend on a row's neighbours.
 fn sample(definitions: &[(Definition, FeatureType)]) -> Vec<ArrayRef> {
+    // A model may fail on a code that it does not know.
+    let codes = |(definition, _): &(Definition, FeatureType)| {
+        let categories = definition.categories.as_ref();
+        categories.map(|categories| categories.codes().collect::<Vec<f64>>())
+    };
+    let codes: Vec<Option<Vec<f64>>> = definitions.iter().map(codes).collect();
     let number = |feature: usize, row: usize| {
+        if let Some(codes) = &codes[feature] {
+            return codes[row % codes.len()];
+        }
         let step = (row * 7 + feature * 13) % 23;
         let size = libm::pow(10.0, (step % 7) as f64 - 2.0);
         if step.is_multiple_of(2) {
@@ -507,6 +531,7 @@ mod tests {
             name: "feature".to_owned(),
             sql: sql.to_owned(),
             impute: None,
+            categories: None,
         };
         let schema = InputSchema::parse(SCHEMA).unwrap();
         compile(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray};
 use tracing::error;
 
-use crate::decide::Policy;
+use crate::decide::CompiledPolicy;
 use crate::features::FeatureSet;
 use crate::infer::Model;
 use crate::record::Decision;
@@ -21,7 +21,7 @@ pub struct Shadow {
     title: String,
     features: FeatureSet,
     model: Model,
-    policy: Policy,
+    policy: CompiledPolicy,
     /// It failed altogether.
     is_broken: bool,
 }
@@ -49,7 +49,12 @@ impl Opinion {
 
 impl Shadow {
     #[must_use]
-    pub fn new(title: String, features: FeatureSet, model: Model, policy: Policy) -> Shadow {
+    pub fn new(
+        title: String,
+        features: FeatureSet,
+        model: Model,
+        policy: CompiledPolicy,
+    ) -> Shadow {
         Shadow {
             title,
             features,
@@ -63,9 +68,14 @@ impl Shadow {
     #[must_use]
     pub fn judge(&mut self, events: &RecordBatch) -> Opinion {
         let score = self.score(events);
-        let decide = |score: &Option<f32>| score.map(|score| self.policy.decide_one(score));
+        // An event without a score gets one, and its decision is left out.
+        let decidable: Vec<f32> = score.iter().map(|score| score.unwrap_or(0.0)).collect();
+        let (decisions, _) = self.policy.decide(&decidable, events);
+        let decisions = decisions.into_iter().zip(&score);
         Opinion {
-            decision: score.iter().map(decide).collect(),
+            decision: decisions
+                .map(|(decision, score)| score.map(|_| decision))
+                .collect(),
             score,
         }
     }
@@ -111,7 +121,8 @@ mod tests {
         let definitions: Vec<_> = package.features.iter().map(definition).collect();
         let features = FeatureSet::compile(&definitions, schema.arrow()).unwrap();
         let model = Model::open(&package, runtime, &[Provider::Cpu]).unwrap();
-        Shadow::new(package.title(), features, model, package.policy)
+        let policy = CompiledPolicy::compile(package.policy.clone(), schema.arrow()).unwrap();
+        Shadow::new(package.title(), features, model, policy)
     }
 
     fn events(schema: &InputSchema, channels: &[&str]) -> RecordBatch {
@@ -154,7 +165,8 @@ mod tests {
         assert!(said.score[0].is_some());
         assert_eq!(said.score[0], said.score[2]);
         assert_eq!((said.score[1], said.decision[1]), (None, None));
-        let decision = shadow.policy.decide_one(said.score[0].unwrap());
+        let policy = shadow.policy.policy();
+        let decision = policy.by_thresholds(said.score[0].unwrap());
         assert_eq!(said.decision[0], Some(decision));
         let [scores, decisions] = said.columns(|row| row == 0);
         assert_eq!((scores.null_count(), decisions.null_count()), (2, 2));

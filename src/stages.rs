@@ -14,10 +14,10 @@ use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
 use crate::batch::{Batch, Lineage, Origin, Payload};
-use crate::decide::Policy;
+use crate::decide::{CompiledPolicy, Ruled};
 use crate::decode::Decoder;
 use crate::error::{Fatal, Result};
-use crate::evidence::{self, Flags, Kind, Place, Seal, Verdict};
+use crate::evidence::{self, Flags, Kind, Place, Seal, Verdict, columns};
 use crate::explain::live::{Explanations, Narrator};
 use crate::features::{Evaluated, FeatureSet, FeatureType};
 use crate::infer::{self, Model};
@@ -55,6 +55,8 @@ pub struct Scored {
 pub struct Decided {
     pub scored: Scored,
     pub decisions: Vec<Decision>,
+    /// Which of its rules decided, where one did.
+    pub ruled: Ruled,
     /// Why, for the rows that are explained.
     pub explanations: Explanations,
     /// What each shadow would have said.
@@ -144,7 +146,7 @@ pub struct Stages {
     decoder: Decoder,
     features: FeatureSet,
     model: Model,
-    policy: Policy,
+    policy: CompiledPolicy,
     narrator: Option<Narrator>,
     shadows: Vec<Shadow>,
     roles: Roles,
@@ -161,7 +163,7 @@ impl Stages {
         decoder: Decoder,
         features: FeatureSet,
         model: Model,
-        policy: Policy,
+        policy: CompiledPolicy,
         narrator: Option<Narrator>,
     ) -> Result<Stages> {
         let roles = Roles::of(schema, event_id, event_time)?;
@@ -200,13 +202,20 @@ impl Stages {
             .zip(self.features.types())
             .map(|(name, kind)| Field::new(name, arrow_type(kind), true))
             .collect();
-        evidence::row_schema(&events, &features, self.narrator.is_some())
+        let mut texts = Vec::new();
+        texts.extend(self.has_rules().then_some(columns::RULE));
+        texts.extend(self.narrator.is_some().then_some(columns::EXPLANATION));
+        evidence::row_schema(&events, &features, &texts)
             .and_then(|schema| evidence::with_shadows(&schema, self.shadows.len()))
             .map_err(Fatal::usage)
     }
 
     pub fn provider(&self) -> &str {
         self.model.provider()
+    }
+
+    fn has_rules(&self) -> bool {
+        !self.policy.policy().rules().is_empty()
     }
 
     /// Decides every row. Rows that are refused on the way keep their place.
@@ -271,7 +280,8 @@ impl Stages {
                 chunk_rows,
             }
         });
-        let decisions = self.policy.decide(&decidable);
+        let events = &batch.payload().featured.decoded.events;
+        let (decisions, ruled) = self.policy.decide(&decidable, events);
         laps.end(Step::Decide);
         let explanations = self.explain(&batch, &decisions)?;
         laps.end(Step::Explain);
@@ -281,6 +291,7 @@ impl Stages {
         let decided = batch.map(|_, scored| Decided {
             scored,
             decisions,
+            ruled,
             explanations,
             shadows,
         });
@@ -345,7 +356,11 @@ impl Stages {
             score: decided.scored.score[row],
             margin: decided.scored.margin.as_ref().map(|margin| margin[row]),
             decision,
-            threshold: self.policy.threshold(decision),
+            // The score did not reach the threshold of a decision that a rule made.
+            threshold: match decided.ruled.of(row) {
+                Some(_) => None,
+                None => self.policy.policy().threshold(decision),
+            },
             chunk_rows: decided.scored.chunk_rows[row],
         }
     }
@@ -382,6 +397,11 @@ impl Stages {
         let empty = |row: usize| without[row] || !is_decoded(lineage, row);
         let mut own = blank(&events, lineage.rows(), empty);
         own.extend(blank(decided.features(), lineage.rows(), empty));
+        if self.has_rules() {
+            let rule = |row: usize| decided.ruled.of(row).filter(|_| lineage.is_live(row));
+            let rules: StringArray = (0..lineage.rows()).map(rule).collect();
+            own.push(Arc::new(rules));
+        }
         if let Some(narrator) = &self.narrator {
             // A row that was refused after it was explained has no decision to explain.
             let empty = |row: usize| without[row] || !lineage.is_live(row);

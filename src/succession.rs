@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::archive::Store;
 use crate::archive::chronicle::Chronicle;
 use crate::config::Config;
+use crate::drift::teller::Teller;
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::Facts;
 use crate::metrics::{self, ModelMetrics};
@@ -258,6 +259,7 @@ pub struct Watch {
     /// What lanes were started with.
     pub current: Current,
     pub schema: Digest,
+    pub drift: Option<Arc<Teller>>,
 }
 
 impl Watch {
@@ -337,6 +339,9 @@ impl Watch {
             "the model changes: {}",
             setup.describe()
         );
+        if let Some(teller) = &self.drift {
+            teller.change(&setup.package);
+        }
         let facts = setup::archive::what_runs(&self.config, Some(setup), false);
         self.record("model changed", facts);
         let facts = setup.facts(&self.config, &self.identity, self.commitment_key.clone());

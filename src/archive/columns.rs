@@ -150,7 +150,7 @@ impl Columns {
             let named_elsewhere = name.starts_with(columns::EVENT_PREFIX)
                 || name.starts_with(columns::FEATURE_PREFIX)
                 || name.starts_with(columns::SHADOW_PREFIX)
-                || name == columns::EXPLANATION;
+                || [columns::RULE, columns::EXPLANATION].contains(&name.as_str());
             if named_elsewhere {
                 fields.push(field.as_ref().clone());
                 sources.push(Source::Evidence(index));

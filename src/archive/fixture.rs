@@ -86,7 +86,7 @@ pub fn context(model_version: &str) -> Arc<Context> {
             Field::new("amount_minor", DataType::Int64, true),
         ],
         &[Field::new("amount", DataType::Float32, true)],
-        false,
+        &[],
     );
     let facts = Facts {
         cluster_id: "cluster".into(),

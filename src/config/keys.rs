@@ -41,6 +41,7 @@ impl Config {
         let batch = Batch::read(reader);
         let model = Model::read(reader);
         let explain = Explain::read(reader);
+        let drift = Drift::read(reader);
         let output = Output::read(reader, &input.topic);
         Config {
             pipeline,
@@ -48,6 +49,7 @@ impl Config {
             batch,
             model,
             explain,
+            drift,
             output,
             keys: Keys::read(reader),
             archive: Archive::read(reader),
@@ -119,6 +121,10 @@ impl Model {
             trust_key: reader.path("model.trust_key", ""),
             providers: reader.choices("model.providers", &[Provider::Cpu], &PROVIDERS),
             runtime: reader.path("model.runtime", ""),
+            gpu: Gpu {
+                device: reader.number("model.gpu.device", 0, 0..=255),
+                memory_bytes: reader.size("model.gpu.memory", "1GiB", ["64MiB", "1024GiB"]),
+            },
         }
     }
 }
@@ -131,6 +137,16 @@ impl Explain {
             one_in: reader.number("explain.one_in", 100, 0..=1_000_000_000),
             language: Some(language).filter(|language| !language.is_empty()),
             memory_bytes: reader.size("explain.memory", "256MiB", ["1MiB", "16GiB"]),
+        }
+    }
+}
+
+impl Drift {
+    fn read(reader: &mut Reader) -> Drift {
+        Drift {
+            window: reader.duration("drift.window", "1h", ["0ms", "168h"]),
+            rows_min: reader.number("drift.rows_min", 1000, 1..=1_000_000_000),
+            alert: reader.decimal("drift.alert", 0.25, 0.001..=100.0),
         }
     }
 }

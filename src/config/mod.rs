@@ -43,6 +43,7 @@ pub struct Config {
     pub batch: Batch,
     pub model: Model,
     pub explain: Explain,
+    pub drift: Drift,
     pub output: Output,
     pub keys: Keys,
     pub archive: Archive,
@@ -118,6 +119,16 @@ pub struct Model {
     pub providers: Vec<Provider>,
     /// The shared library of ONNX Runtime; `None`: as `ORT_DYLIB_PATH` says.
     pub runtime: Option<PathBuf>,
+    pub gpu: Gpu,
+}
+
+/// Read with a provider other than the CPU only.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    /// As CUDA counts the devices that are visible.
+    pub device: usize,
+    /// What one session, that is one lane, may take of its memory.
+    pub memory_bytes: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,6 +156,17 @@ pub enum ExplainedRows {
     /// Those that are reviewed or declined, and a sample of the others.
     NotApproved,
     All,
+}
+
+/// How far scores and features lie from the package's reference. It is told, and nothing follows.
+#[derive(Clone, Debug)]
+pub struct Drift {
+    /// How long a window is at least; zero: there is none.
+    pub window: Duration,
+    /// How many rows it has at least.
+    pub rows_min: usize,
+    /// A population stability index above it is a warning.
+    pub alert: f64,
 }
 
 #[derive(Clone, Debug)]

@@ -143,6 +143,15 @@ impl Reader {
         self.take(key, default, parse, usize::to_string)
     }
 
+    pub fn decimal(&mut self, key: &str, default: f64, limits: RangeInclusive<f64>) -> f64 {
+        let parse = |value: &Value| {
+            let number = value.decimal()?;
+            let within = Some(number).filter(|number| limits.contains(number));
+            within.ok_or_else(|| outside(&number.to_string(), limits.start(), limits.end()))
+        };
+        self.take(key, default, parse, |number| format!("{number:?}"))
+    }
+
     pub fn duration(&mut self, key: &str, default: &str, limits: [&str; 2]) -> Duration {
         let show = |duration: &Duration| units::show_duration(*duration);
         self.quantity(key, default, limits, units::duration, show)

@@ -234,7 +234,10 @@ fn compare_golden(config: &Config, old: &Package, new: &Package) -> Result<Golde
             continue;
         }
         compared.largest_difference = compared.largest_difference.max((was - is).abs());
-        let (was, is) = (old.policy.decide_one(*was), new.policy.decide_one(*is));
+        let (was, is) = (
+            old.policy.by_thresholds(*was),
+            new.policy.by_thresholds(*is),
+        );
         compared.decided_differently += usize::from(was != is);
     }
     Ok(Golden::Compared(compared))

@@ -36,8 +36,7 @@ pub(super) fn read(path: &Path, bytes: &[u8], features: &[FeatureSpec]) -> Resul
         refuse("not the JSON of background rows; write {\"columns\": {…}}".to_owned())
             .because(error)
     })?;
-    let columns =
-        values::of_each_feature(file.columns, features, Values::column).map_err(refuse)?;
+    let columns = values::columns(file.columns, features).map_err(refuse)?;
     let rows = columns[0].len();
     if !(1..=ROWS_MAX).contains(&rows) || columns.iter().any(|column| column.len() != rows) {
         return Err(refuse(format!(

@@ -86,8 +86,7 @@ pub(super) fn read(
     let refuse = |problem: String| Fatal::usage(format!("{}: {problem}", path.display()));
     let file: GoldenFile = serde_json::from_slice(bytes)
         .map_err(|error| refuse("not the JSON of golden rows".to_owned()).because(error))?;
-    let columns =
-        values::of_each_feature(file.columns, features, Values::column).map_err(refuse)?;
+    let columns = values::columns(file.columns, features).map_err(refuse)?;
     let score = file
         .score
         .floats()

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::decide::Policy;
 use crate::error::{Fatal, Result};
+use crate::features::Categories;
 use crate::record::Digest;
 use manifest::{Explaining, Manifest};
 
@@ -18,6 +19,7 @@ mod background;
 mod golden;
 mod manifest;
 mod reasons;
+mod reference;
 mod signature;
 mod template;
 #[cfg(test)]
@@ -28,6 +30,7 @@ mod version;
 pub use background::ROWS_MAX as BACKGROUND_ROWS_MAX;
 pub use golden::{Golden, ROWS_MAX as GOLDEN_ROWS_MAX};
 pub use reasons::{Background, Group, Method, Reasons};
+pub use reference::{Distribution, Reference};
 pub use signature::{SIGNATURE, TrustKey};
 pub use template::Template;
 pub use version::Edition;
@@ -40,6 +43,7 @@ const MANIFEST_MAX_BYTES: u64 = 1 << 20;
 const MODEL_MAX_BYTES: u64 = 1 << 31;
 const GOLDEN_MAX_BYTES: u64 = 1 << 26;
 const BACKGROUND_MAX_BYTES: u64 = 1 << 26;
+const REFERENCE_MAX_BYTES: u64 = 1 << 20;
 
 /// A model package that was read and checked, but whose model was not opened yet.
 #[derive(Clone, Debug)]
@@ -61,11 +65,14 @@ pub struct Package {
     pub golden: Option<Golden>,
     /// How scores are explained. Without it they are not.
     pub reasons: Option<Reasons>,
-    /// `model.toml`, the ONNX file, the golden rows and the background as they were read, with their SHA-256.
+    /// What drift is measured from. Without it, it is not.
+    pub reference: Option<Reference>,
+    /// `model.toml`, the ONNX file and the others that it names, as they were read, with their SHA-256.
     pub manifest: PackageFile,
     pub model: PackageFile,
     pub golden_file: Option<PackageFile>,
     pub background_file: Option<PackageFile>,
+    pub reference_file: Option<PackageFile>,
 }
 
 /// What `model.toml` names, read before the other files are there.
@@ -92,6 +99,8 @@ pub struct FeatureSpec {
     pub sql: String,
     /// What stands for null. Without it, null is NaN for floats and the empty text for texts.
     pub impute: Option<f64>,
+    /// The expression gives a text, and the model the text's code.
+    pub categories: Option<Categories>,
     pub kind: FeatureKind,
     pub about: About,
 }
@@ -208,13 +217,14 @@ impl Package {
         Package::of(folder, manifest, checked)
     }
 
-    /// Reads the package in `folder` without its golden rows, which need not be there yet.
+    /// Reads the package in `folder` without its golden rows and its reference, which need not be there yet.
     ///
     /// # Errors
     /// As [`Package::load`].
     pub fn load_draft(folder: &Path) -> Result<Package> {
         let (manifest, mut checked) = read_manifest(folder)?;
         checked.golden_file = None;
+        checked.reference_file = None;
         Package::of(folder, manifest, checked)
     }
 
@@ -242,6 +252,15 @@ impl Package {
             Ok((reasons, file))
         };
         let (reasons, background_file) = checked.explaining.map(explain).transpose()?.unzip();
+        let read_reference = |file: &String| PackageFile::read(folder, file, REFERENCE_MAX_BYTES);
+        let reference_file = checked
+            .reference_file
+            .as_ref()
+            .map(read_reference)
+            .transpose()?;
+        let parse =
+            |part: &PackageFile| reference::read(&folder.join(&part.file), &part.bytes, features);
+        let reference = reference_file.as_ref().map(parse).transpose()?;
         Ok(Package {
             folder: folder.to_owned(),
             name: checked.name,
@@ -254,10 +273,12 @@ impl Package {
             policy: checked.policy,
             golden,
             reasons,
+            reference,
             manifest,
             model,
             golden_file,
             background_file,
+            reference_file,
         })
     }
 
@@ -301,6 +322,7 @@ impl Package {
         let mut files = vec![&self.manifest, &self.model];
         files.extend(&self.golden_file);
         files.extend(&self.background_file);
+        files.extend(&self.reference_file);
         files.sort_by(|a, b| a.file.cmp(&b.file));
         files
     }

@@ -4,7 +4,10 @@ use super::*;
 use crate::error::Exit;
 
 mod about;
+mod categories;
+mod policy;
 mod reasons;
+mod reference;
 mod schema;
 mod signature;
 mod template;

@@ -10,7 +10,7 @@ use arrow::array::{
     Array as _, ArrayRef, AsArray as _, BooleanArray, Float32Array, Float64Array, Int64Array,
     StringArray,
 };
-use arrow::datatypes::{Float32Type, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 use serde::{Deserialize, Serialize};
 
 use super::{FeatureKind, FeatureSpec};
@@ -59,6 +59,50 @@ pub(super) fn by_feature(
     named
         .map(|(spec, column)| (spec.name.clone(), Values::of(column, spec.kind)))
         .collect()
+}
+
+/// The values of each feature, as columns of their types.
+///
+/// # Errors
+/// As [`of_each_feature`]; or if a feature with categories has a value that is no code of it.
+pub(super) fn columns(
+    found: BTreeMap<String, Values>,
+    features: &[FeatureSpec],
+) -> Result<Vec<ArrayRef>, String> {
+    let columns = of_each_feature(found, features, Values::column)?;
+    for (column, feature) in columns.iter().zip(features) {
+        known_codes(column, feature)
+            .map_err(|problem| format!("column `{}`: {problem}", feature.name))?;
+    }
+    Ok(columns)
+}
+
+/// Whether the model is shown what it can meet: codes, what stands for null, or nothing.
+fn known_codes(column: &ArrayRef, feature: &FeatureSpec) -> Result<(), String> {
+    let Some(categories) = &feature.categories else {
+        return Ok(());
+    };
+    let known: Vec<f64> = categories.codes().chain(feature.impute).collect();
+    let is_known = |value: f64| value.is_nan() || known.contains(&value);
+    let unknown = match column.data_type() {
+        DataType::Float32 => {
+            let values = column.as_primitive::<Float32Type>().values();
+            values.iter().position(|value| !is_known(f64::from(*value)))
+        }
+        DataType::Float64 => {
+            let values = column.as_primitive::<Float64Type>().values();
+            values.iter().position(|value| !is_known(*value))
+        }
+        _ => {
+            let values = column.as_primitive::<Int64Type>().values();
+            values.iter().position(|value| !is_known(*value as f64))
+        }
+    };
+    unknown.map_or(Ok(()), |row| {
+        Err(format!(
+            "row {row} (counted from 0) has an unknown category code; write one of {known:?}"
+        ))
+    })
 }
 
 impl Values {

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{compile, definition, package, sample};
+use super::{compile, definition, package, policy, sample};
 use crate::config::Config;
+use crate::decide::CompiledPolicy;
 use crate::error::Result;
 use crate::evidence::ShadowFacts;
 use crate::features::{Definition, FeatureType};
@@ -34,6 +35,7 @@ impl ShadowSetup {
             package,
         };
         compile(&setup.definitions, schema, &setup.package.manifest_path())?;
+        setup.policy(schema)?;
         let mut model = Model::open(&setup.package, runtime, providers)?;
         if model.admission().is_none() {
             model.probe(&sample(&setup.definitions))?;
@@ -56,8 +58,13 @@ impl ShadowSetup {
             self.package.title(),
             compile(&self.definitions, schema, &manifest)?,
             Model::open(&self.package, runtime, providers)?,
-            self.package.policy.clone(),
+            self.policy(schema)?,
         ))
+    }
+
+    fn policy(&self, schema: &InputSchema) -> Result<CompiledPolicy> {
+        let package = &self.package;
+        policy::compile(package.policy.clone(), schema, &package.manifest_path())
     }
 
     /// What evidence says of it.

@@ -182,6 +182,7 @@ mod tests {
             name: name.to_owned(),
             sql: name.to_owned(),
             impute: None,
+            categories: None,
             kind,
             about: About::default(),
         }
