@@ -81,6 +81,7 @@ pub struct Outline {
     pub features: Vec<FeatureSpec>,
     pub golden_file: Option<String>,
     pub background_file: Option<String>,
+    pub reference_file: Option<String>,
 }
 
 /// A file of the package.
@@ -313,6 +314,7 @@ impl Package {
             features: checked.features,
             golden_file: checked.golden_file,
             background_file: background,
+            reference_file: checked.reference_file,
         })
     }
 

@@ -151,12 +151,12 @@ fn middles(count: usize) -> impl Iterator<Item = f64> {
 }
 
 /// The first of `len` sorted values that this share of them does not exceed.
-fn at(place: f64, len: usize) -> usize {
+pub(super) fn at(place: f64, len: usize) -> usize {
     ((place * len as f64).ceil() as usize).clamp(1, len) - 1
 }
 
 /// The quantile between two neighbours.
-fn between(place: f64, sorted: &[f64]) -> f64 {
+pub(super) fn between(place: f64, sorted: &[f64]) -> f64 {
     let exact = place * (sorted.len() - 1) as f64;
     let (low, part) = (exact.floor() as usize, exact.fract());
     let high = (low + 1).min(sorted.len() - 1);
