@@ -41,7 +41,8 @@ bench: ## What an event costs: in stages, in process, and end to end on real Kaf
 	@deploy/setup/system.sh test
 	@ORT_DYLIB_PATH="$$(deploy/setup/onnxruntime.sh)" && KAFKA_LIBS="$$(deploy/setup/kafka.sh)" && \
 		PROBITY_PYTHON="$$(deploy/setup/python.sh tests/python/requirements.lock)" && \
-		export ORT_DYLIB_PATH KAFKA_LIBS PROBITY_PYTHON && \
+		PROBITY_ORACLES="$$(deploy/setup/python.sh tests/python/oracles.lock || true)" && \
+		export ORT_DYLIB_PATH KAFKA_LIBS PROBITY_PYTHON PROBITY_ORACLES && \
 		cargo bench --locked
 
 .PHONY: gpu

@@ -1,5 +1,6 @@
 //! What an event costs in process: everything but the Kafka client, as microseconds of CPU time, with
-//! the rounds of a lane that is behind (4,096 rows) and of one that keeps up with 2,000 events a second.
+//! the rounds of a lane that is behind (4,096 rows) and of one that keeps up with 2,000 events a second, and with all,
+//! some and no decisions explained.
 //!
 //! `make bench`, or `cargo bench --bench pipeline` with `ORT_DYLIB_PATH` set.
 
@@ -20,25 +21,34 @@ fn main() {
     for profile in [Profile::Compact, Profile::Full] {
         let events = Events::new(profile);
         for rows in ROWS {
-            let mut line = Line::new(PARTITIONS);
-            let turns = EVENTS_PER_ROUND / rows;
-            let (mut best, mut bytes) = (f64::INFINITY, 0);
-            for round in 0..ROUNDS {
-                let mut times = Times::default();
-                let before = cpu_seconds();
-                for turn in 0..turns {
-                    line.round(&events, round * turns + turn, rows, &mut times);
-                }
-                line.seal(&mut times);
-                best = best.min((cpu_seconds() - before) * 1e6 / (turns * rows) as f64);
-                bytes = times.evidence_bytes / (turns * rows);
-            }
-            let json = events.mean_bytes();
-            println!(
-                "{json:>5} bytes of JSON, rounds of {rows:>4}: {best:6.2} µs per event, {bytes:>5} bytes of IPC"
-            );
+            line(&events, rows, "not_approved");
+        }
+        for explained in ["none", "all"] {
+            line(&events, 4096, explained);
         }
     }
+}
+
+/// Measures rounds of so many rows, of which these are explained, and prints a line.
+fn line(events: &Events, rows: usize, explained: &str) {
+    let mut line = Line::with(PARTITIONS, &[format!("explain.rows={explained}")]);
+    let turns = EVENTS_PER_ROUND / rows;
+    let (mut best, mut bytes) = (f64::INFINITY, 0);
+    for round in 0..ROUNDS {
+        let mut times = Times::default();
+        let before = cpu_seconds();
+        for turn in 0..turns {
+            line.round(events, round * turns + turn, rows, &mut times);
+        }
+        line.seal(&mut times);
+        best = best.min((cpu_seconds() - before) * 1e6 / (turns * rows) as f64);
+        bytes = times.evidence_bytes / (turns * rows);
+    }
+    let json = events.mean_bytes();
+    println!(
+        "{json:>5} bytes of JSON, rounds of {rows:>4}, explained: {explained:>12}: {best:6.2} µs per event, \
+         {bytes:>5} bytes of IPC"
+    );
 }
 
 /// CPU time of this process so far. Linux counts in hundredths of a second.

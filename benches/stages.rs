@@ -1,7 +1,8 @@
 //! What each stage costs, in nanoseconds per event, for batches of several sizes.
 //!
-//! `make bench`, or `cargo bench --bench stages -- [compact|full] [ROWS…]` with `ORT_DYLIB_PATH` set. The
-//! best of several rounds; one thread, the shipped configuration, the reference model.
+//! `make bench`, or `cargo bench --bench stages -- [compact|full] [ROWS…] [KEY=VALUE…]` with `ORT_DYLIB_PATH` set.
+//! The best of several rounds; one thread, the reference model, the shipped configuration but for the keys that are
+//! set, such as `explain.rows=all`.
 
 mod common;
 
@@ -23,24 +24,31 @@ fn main() {
     } else {
         numbers
     };
+    let sets: Vec<String> = asked
+        .iter()
+        .filter(|word| word.contains('='))
+        .cloned()
+        .collect();
     let is_asked = |name: &str| asked.iter().any(|word| word == name);
     let both = is_asked("compact") == is_asked("full");
     if both || is_asked("compact") {
-        table(&Events::new(Profile::Compact), &batches);
+        table(&Events::new(Profile::Compact), &batches, &sets);
     }
     if both || is_asked("full") {
-        table(&Events::new(Profile::Full), &batches);
+        table(&Events::new(Profile::Full), &batches, &sets);
     }
 }
 
-fn table(events: &Events, batches: &[usize]) {
+fn table(events: &Events, batches: &[usize], sets: &[String]) {
     let json = events.mean_bytes();
     println!("{json} bytes of JSON; ns per event for batches of");
     print!("{:>12}", "");
     batches.iter().for_each(|rows| print!("{rows:>9}"));
     println!();
-    let columns: Vec<Vec<(&str, f64)>> =
-        batches.iter().map(|rows| measure(events, *rows)).collect();
+    let columns: Vec<Vec<(&str, f64)>> = batches
+        .iter()
+        .map(|rows| measure(events, *rows, sets))
+        .collect();
     for (line, (name, _)) in columns[0].iter().enumerate() {
         print!("{name:>12}");
         columns
@@ -51,8 +59,8 @@ fn table(events: &Events, batches: &[usize]) {
 }
 
 /// The best time of each stage.
-fn measure(events: &Events, rows: usize) -> Vec<(&'static str, f64)> {
-    let mut line = Line::new(1);
+fn measure(events: &Events, rows: usize, sets: &[String]) -> Vec<(&'static str, f64)> {
+    let mut line = Line::with(1, sets);
     let turns = (EVENTS_PER_ROUND / rows).min(4096);
     let mut best: Vec<(&str, f64)> = Vec::new();
     for round in 0..ROUNDS {
@@ -63,9 +71,14 @@ fn measure(events: &Events, rows: usize) -> Vec<(&'static str, f64)> {
         line.seal(&mut times);
         let per_event = |time: Duration| time.as_secs_f64() * 1e9 / (turns * rows) as f64;
         let step = |step: Step| (step.as_str(), per_event(times.steps[step as usize]));
-        let mut found: Vec<(&str, f64)> = [Step::Decode, Step::Features, Step::Infer, Step::Decide]
-            .map(step)
-            .into();
+        let steps = [
+            Step::Decode,
+            Step::Features,
+            Step::Infer,
+            Step::Decide,
+            Step::Explain,
+        ];
+        let mut found: Vec<(&str, f64)> = steps.map(step).into();
         found.push(("scores", per_event(times.scores)));
         found.push(("evidence", per_event(times.evidence)));
         found.push(("archive", per_event(times.archive)));
@@ -80,7 +93,9 @@ fn measure(events: &Events, rows: usize) -> Vec<(&'static str, f64)> {
                 .for_each(|(best, found)| best.1 = best.1.min(found.1));
         }
     }
-    let sum = best[..7].iter().map(|(_, time)| time).sum();
-    best[7].1 = sum;
+    let (sum, parts) = best[..9]
+        .split_last_mut()
+        .expect("nine lines have a last one");
+    sum.1 = parts.iter().map(|(_, time)| time).sum();
     best
 }

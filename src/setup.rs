@@ -112,8 +112,17 @@ impl Setup {
             runtime_document: String::new(),
         };
         setup.features()?;
+        let features = setup.definitions.len();
+        tell(format!(
+            "{features} features fit the input schema, and read nothing personal"
+        ));
         setup.policy()?;
-        tell(setup.describe_expressions());
+        let rules = setup.package.policy.rules().len();
+        if rules > 0 {
+            tell(format!(
+                "{rules} rules fit the input schema, and read nothing personal"
+            ));
+        }
         let mut model = setup.model()?;
         tell(setup.describe_model(&model));
         setup.provider = model.provider().to_owned();
@@ -519,7 +528,11 @@ pub fn require(findings: &[crate::topics::rules::Finding]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::AsArray as _;
+    use arrow::datatypes::Int64Type;
+
     use super::*;
+    use crate::features::Categories;
 
     const SCHEMA: &str = r#"{"type": "record", "name": "event", "fields": [
         {"name": "id", "type": "string"},
@@ -570,6 +583,24 @@ mod tests {
         assert!(
             text.contains("model.trust_key") && text.contains("is a private key"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_model_is_tried_with_codes_that_its_categories_have() {
+        let codes = [("a".to_owned(), 3.0), ("b".to_owned(), 7.0)];
+        let definition = Definition {
+            name: "feature".to_owned(),
+            sql: "id".to_owned(),
+            impute: Some(0.0),
+            categories: Some(Categories::new(codes.into(), -1.0)),
+        };
+        let columns = sample(&[(definition, FeatureType::Int64)]);
+        let values = columns[0].as_primitive::<Int64Type>().values();
+        assert!([3, 7, -1].iter().all(|code| values.contains(code)));
+        assert!(
+            values.iter().all(|value| [3, 7, -1].contains(value)),
+            "{values:?}"
         );
     }
 

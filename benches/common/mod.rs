@@ -89,10 +89,17 @@ pub struct Line {
 impl Line {
     /// The configuration as it is shipped, with so many partitions.
     #[must_use]
+    #[allow(dead_code, reason = "not every bench has it as it is shipped")]
     pub fn new(partitions: usize) -> Line {
+        Line::with(partitions, &[])
+    }
+
+    /// As `new`, with these keys set otherwise: `key=value`.
+    #[must_use]
+    pub fn with(partitions: usize, sets: &[String]) -> Line {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let file = root.join("config/probity.toml");
-        let config = Config::load(Some(&file), &[], &probity::config::environment())
+        let config = Config::load(Some(&file), sets, &probity::config::environment())
             .expect("the shipped configuration is right");
         let setup =
             Setup::load(&config).unwrap_or_else(|fatal| panic!("{fatal}: use `make bench`"));

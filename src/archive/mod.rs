@@ -25,7 +25,7 @@ pub mod chronicle;
 pub mod collect;
 mod columns;
 #[cfg(test)]
-mod fixture;
+pub mod fixture;
 #[cfg(test)]
 mod golden;
 mod head;

@@ -21,8 +21,8 @@ use crate::archive::leaf::Value;
 use crate::decide::Policy;
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::columns::RULE;
-use crate::explain::Explainer;
 use crate::explain::reasons::rank;
+use crate::explain::{Explainer, live};
 use crate::package::{Method, Package};
 use crate::sink::Sink;
 
@@ -515,12 +515,12 @@ fn explanation(
             known.join(", ")
         )));
     }
-    let value = |feature: usize| words::value(&features[feature], 0);
+    let value = |feature: usize| live::shown(&features[feature], 0);
     let reasons_told = rank(&reasons.groups, &found.contributions);
     let reasons_told = reasons_told.iter().map(|reason| Told {
         code: reason.code(&reasons.groups).to_owned(),
         text: match reason.group.map(|group| &reasons.groups[group]) {
-            None => words::other(language).to_owned(),
+            None => live::other(language).to_owned(),
             Some(group) if reason.raises() => group.raises[language].render(value),
             Some(group) => group.lowers[language].render(value),
         },

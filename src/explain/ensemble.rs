@@ -47,6 +47,7 @@ pub enum Test {
     Gt(f32),
     Eq(f32),
     Ne(f32),
+    /// Whole numbers. What ONNX Runtime does with others depends on the set: 1.32 may take 2.5 for 2.
     In(Vec<f32>),
 }
 
@@ -205,7 +206,11 @@ fn classifier(node: &onnx::Node) -> Result<Ensemble, String> {
         }
     };
     let mut ensemble = flat(node, "class", one)?;
-    ensemble.base = base(node)?;
+    // ONNX Runtime takes one base value as the first class's: where the votes are for the second, it passes over it.
+    let base = base(node)?;
+    if first == Some(0) {
+        ensemble.base = base;
+    }
     Ok(ensemble)
 }
 

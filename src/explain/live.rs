@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, StringBuilder};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 
 use super::reasons::{self, OTHER, Reason};
@@ -12,6 +12,9 @@ use crate::error::{Fatal, Result};
 use crate::infer::Model;
 use crate::package::{Group, Package};
 use crate::record::{Decision, Offset};
+
+/// About what the column of evidence has for one row; a guess that is too small costs a copy.
+const ROW_BYTES: usize = 2048;
 
 /// Which rows are explained.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +63,8 @@ struct Shared {
     explainer: Explainer,
     groups: Vec<Group>,
     language: String,
-    features: Vec<String>,
+    /// `"name":` of each feature, as the column of evidence has it.
+    keys: Vec<String>,
 }
 
 /// What is said of the rows of a batch.
@@ -107,7 +111,11 @@ impl Narrator {
                 explainer,
                 groups: reasons.groups.clone(),
                 language: language.to_owned(),
-                features: package.features.iter().map(|f| f.name.clone()).collect(),
+                keys: package
+                    .features
+                    .iter()
+                    .map(|f| format!("\"{}\":", f.name))
+                    .collect(),
             }),
             rows,
         }))
@@ -196,24 +204,30 @@ impl Narrator {
     /// The column of evidence: null for rows that are not explained.
     #[must_use]
     pub fn column(&self, explanations: &Explanations, empty: impl Fn(usize) -> bool) -> ArrayRef {
-        let mut bytes = Vec::new();
-        let texts = explanations.places.iter().enumerate().map(|(row, place)| {
-            place.filter(|_| !empty(row)).map(|_| {
-                bytes.clear();
-                self.write_contributions(&mut bytes, explanations, row);
-                String::from_utf8(bytes.clone()).expect("JSON is UTF-8")
-            })
-        });
-        Arc::new(texts.collect::<StringArray>())
+        let rows = explanations.places.len();
+        let mut column = StringBuilder::with_capacity(rows, explanations.count() * ROW_BYTES);
+        let mut bytes = Vec::with_capacity(ROW_BYTES);
+        for (row, place) in explanations.places.iter().enumerate() {
+            if place.is_none() || empty(row) {
+                column.append_null();
+                continue;
+            }
+            bytes.clear();
+            self.write_contributions(&mut bytes, explanations, row);
+            column.append_value(str::from_utf8(&bytes).expect("JSON is UTF-8"));
+        }
+        Arc::new(column.finish())
     }
 
     fn write_contributions(&self, out: &mut Vec<u8>, explanations: &Explanations, row: usize) {
         let (at, attributions) = explanations.of(row).expect("the row is explained");
         self.write_head(out, attributions, explanations.residuals[at]);
         out.extend_from_slice(b",\"contributions\":{");
-        for (feature, name) in self.shared.features.iter().enumerate() {
-            let comma = if feature == 0 { "" } else { "," };
-            put(out, format_args!("{comma}\"{name}\":"));
+        for (feature, key) in self.shared.keys.iter().enumerate() {
+            if feature > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(key.as_bytes());
             json(out, &attributions.contributions[feature][at]);
         }
         out.extend_from_slice(b"},\"reasons\":[");
@@ -266,10 +280,12 @@ pub fn other(language: &str) -> &'static str {
     }
 }
 
+/// What is shown of a value that is not there.
+pub const NOTHING: &str = "–";
+
 /// A feature's value for people: the shortest decimal that reads back to it, or a dash where there is none.
 #[must_use]
 pub fn shown(column: &ArrayRef, row: usize) -> String {
-    const NOTHING: &str = "–";
     if column.is_null(row) {
         return NOTHING.to_owned();
     }

@@ -152,8 +152,10 @@ impl Forest {
 
 fn table_bytes(classes: &[Classes]) -> usize {
     let cells: usize = classes.iter().map(|c| c.count).product();
-    let look_ups: usize = classes.iter().map(|c| c.class.len()).sum();
-    cells * (size_of::<u32>() + classes.len() * size_of::<f64>()) + look_ups * size_of::<u16>()
+    // Steps are there twice, and once with the number of the block.
+    let steps: usize = classes.iter().map(|c| c.class.len()).sum();
+    let slots = classes.len() * (cells * size_of::<f64>() + size_of::<u32>());
+    slots + 2 * steps * size_of::<u16>()
 }
 
 struct Walk<'a> {

@@ -7,6 +7,9 @@
 //! by the pattern of conditions it meets. So all that can come of a block of leaves is in its table, and a row costs
 //! one look-up for each block, however many background rows there are.
 //!
+//! Many rows go block by block, because a table is used again by the next row while it is near. A few rows go one by
+//! one: then nothing is used again, and what counts is how many places of memory a row touches.
+//!
 //! The values of a row do not depend on the rows beside it, to the bit: sums are taken in the order of the blocks.
 
 use std::collections::HashMap;
@@ -17,8 +20,10 @@ use super::ensemble::Ensemble;
 use super::plan::{Block, Classes, Condition, Leaf, Plan};
 use super::shapley::Game;
 
-/// Rows that are explained together: the sums of so many, and a table, stay near the processor.
-const ROWS: usize = 256;
+/// Rows that are explained together: their sums stay in the cache that is nearest.
+const ROWS: usize = 64;
+/// So few rows are explained one by one. Measured: `benches/README.md`.
+const FEW: usize = 4;
 
 /// Everything that can be said of a row, made once for a model and its background rows.
 pub struct Tables {
@@ -27,11 +32,11 @@ pub struct Tables {
     base: f64,
     blocks: Vec<TableOfBlock>,
     slots: Vec<Slot>,
-    /// Of each slot and bin: the bin's class times the stride of the slot.
+    /// Of each slot and bin: how far the bin moves the look-up in the block's table.
     steps: Vec<u16>,
-    /// Of each block and cell: where its values begin.
-    cells: Vec<u32>,
-    /// One number for each slot of the block. Those at 0 are zeros, as many as the largest block has slots.
+    /// The same numbers again, for rows that come alone.
+    by_feature: Vec<StepsOfFeature>,
+    /// Of each block and cell: one number for each slot of the block.
     values: Vec<f64>,
     deep: Vec<Deep>,
     planned_bytes: usize,
@@ -39,7 +44,7 @@ pub struct Tables {
 
 struct TableOfBlock {
     slots: Range<usize>,
-    cells: usize,
+    values: usize,
 }
 
 /// One feature of one block.
@@ -47,6 +52,13 @@ struct TableOfBlock {
 struct Slot {
     feature: usize,
     steps: usize,
+}
+
+/// The steps of one feature in all blocks that ask for it: those of a bin lie beside each other.
+struct StepsOfFeature {
+    blocks: Vec<u32>,
+    /// By bin, then by block.
+    steps: Vec<u16>,
 }
 
 /// A leaf whose table would be too large.
@@ -82,8 +94,6 @@ impl Tables {
         let background: Vec<Vec<u16>> = background.iter().zip(&bins).map(in_bins).collect();
         let games = plan.leaves.iter().map(|leaf| game(leaf, &background, rows));
         let games: Vec<Game> = games.collect();
-        let widest = plan.blocks.iter().filter_map(|b| b.classes.as_ref());
-        let widest = widest.map(Vec::len).max().unwrap_or(0);
         let mut tables = Tables {
             bins,
             base: games
@@ -92,14 +102,17 @@ impl Tables {
             blocks: Vec::new(),
             slots: Vec::new(),
             steps: Vec::new(),
-            cells: Vec::new(),
-            values: vec![0.0; widest],
+            by_feature: Vec::new(),
+            values: Vec::new(),
             deep: Vec::new(),
             planned_bytes: plan.bytes,
         };
         for block in &plan.blocks {
             tables.add(block, &plan.leaves, &games);
         }
+        tables.by_feature = (0..tables.bins.len())
+            .map(|feature| tables.steps_of(feature))
+            .collect();
         Ok(tables)
     }
 
@@ -114,8 +127,9 @@ impl Tables {
             let bins: usize = deep.conditions.iter().map(|(_, met)| met.len()).sum();
             bins + deep.game.patterns.len() * size_of::<(u64, f64)>()
         };
+        let of_feature = |of: &StepsOfFeature| size_of_val(&*of.blocks) + size_of_val(&*of.steps);
         size_of_val(&*self.steps)
-            + size_of_val(&*self.cells)
+            + self.by_feature.iter().map(of_feature).sum::<usize>()
             + size_of_val(&*self.values)
             + self.deep.iter().map(deep).sum::<usize>()
     }
@@ -142,41 +156,48 @@ impl Tables {
         };
         let first_slot = self.slots.len();
         let mut cells = 1;
-        for classes in classes {
+        for of_slot in classes {
             self.slots.push(Slot {
-                feature: classes.feature,
+                feature: of_slot.feature,
                 steps: self.steps.len(),
             });
-            let stride = u16::try_from(cells).expect("a block has few cells");
-            self.steps.extend(classes.class.iter().map(|c| c * stride));
-            cells *= classes.count;
+            let stride = u16::try_from(cells * classes.len()).expect("a block has few cells");
+            self.steps.extend(of_slot.class.iter().map(|c| c * stride));
+            cells *= of_slot.count;
         }
+        let first_value = self.values.len();
+        self.blocks.push(TableOfBlock {
+            slots: first_slot..self.slots.len(),
+            values: first_value,
+        });
+        self.values.resize(first_value + cells * classes.len(), 0.0);
         let mut parts: Vec<Part> = block
             .leaves
             .clone()
             .map(|leaf| Part::new(&leaves[leaf], &games[leaf], classes))
             .collect();
-        self.blocks.push(TableOfBlock {
-            slots: first_slot..self.slots.len(),
-            cells: self.cells.len(),
-        });
-        let mut known: HashMap<Vec<u64>, u32> = HashMap::new();
-        known.insert(vec![0; classes.len()], 0);
-        let mut values = vec![0.0; classes.len()];
         let mut class = vec![0; classes.len()];
-        for _ in 0..cells {
-            values.fill(0.0);
+        for values in self.values[first_value..].chunks_exact_mut(classes.len()) {
             for part in &mut parts {
-                part.add(&class, &mut values);
+                part.add(&class, values);
             }
-            let bits = values.iter().map(|value| (value + 0.0).to_bits()).collect();
-            let at = *known.entry(bits).or_insert_with(|| {
-                let at = u32::try_from(self.values.len()).expect("the plan is limited");
-                self.values.extend(&values);
-                at
-            });
-            self.cells.push(at);
             next(&mut class, classes);
+        }
+    }
+
+    fn steps_of(&self, feature: usize) -> StepsOfFeature {
+        let of_block = |(at, block): (usize, &TableOfBlock)| {
+            let mut slots = self.slots[block.slots.clone()].iter();
+            let slot = slots.find(|slot| slot.feature == feature)?;
+            Some((u32::try_from(at).expect("the plan is limited"), slot.steps))
+        };
+        let asking = self.blocks.iter().enumerate().filter_map(of_block);
+        let (blocks, firsts): (Vec<u32>, Vec<usize>) = asking.unzip();
+        let bins = 0..self.bins[feature].count();
+        let of_bin = |bin| firsts.iter().map(move |first| self.steps[first + bin]);
+        StepsOfFeature {
+            blocks,
+            steps: bins.flat_map(of_bin).collect(),
         }
     }
 
@@ -191,7 +212,8 @@ impl Tables {
         let mut work = Work::default();
         let mut first = 0;
         while first < rows {
-            let next = rows.min(first + ROWS);
+            let some = if rows - first <= FEW { 1 } else { ROWS };
+            let next = rows.min(first + some);
             self.explain_some(features, first..next, &mut work);
             for (sums, found) in sums.iter_mut().zip(work.sums.chunks_exact(next - first)) {
                 sums[first..next].copy_from_slice(found);
@@ -210,8 +232,12 @@ impl Tables {
         }
         work.sums.clear();
         work.sums.resize(rows * self.bins.len(), 0.0);
-        for block in &self.blocks {
-            self.look_up(block, rows, work);
+        if rows == 1 {
+            self.look_up_all(work);
+        } else {
+            for block in &self.blocks {
+                self.look_up(block, rows, work);
+            }
         }
         for deep in &self.deep {
             for row in 0..rows {
@@ -226,26 +252,64 @@ impl Tables {
         }
     }
 
+    /// One block, for all rows. Slots go by twos, which halves how often what is summed is fetched and put back.
     fn look_up(&self, block: &TableOfBlock, rows: usize, work: &mut Work) {
+        let Work { bins, at, sums } = work;
         let slots = &self.slots[block.slots.clone()];
-        work.at.clear();
-        work.at.resize(rows, 0);
-        for slot in slots {
+        at.clear();
+        at.resize(rows, 0);
+        let of_slot = |slot: &Slot| {
             let steps = &self.steps[slot.steps..slot.steps + self.bins[slot.feature].count()];
-            let bins = &work.bins[slot.feature * rows..][..rows];
-            for (at, bin) in work.at.iter_mut().zip(bins) {
-                *at += u32::from(steps[usize::from(*bin)]);
+            (steps, &bins[slot.feature * rows..][..rows])
+        };
+        for slots in slots.chunks(2) {
+            let (steps, bins) = of_slot(&slots[0]);
+            let Some((more_steps, more_bins)) = slots.get(1).map(of_slot) else {
+                for (at, bin) in at.iter_mut().zip(bins) {
+                    *at += u32::from(steps[usize::from(*bin)]);
+                }
+                continue;
+            };
+            for ((at, bin), more) in at.iter_mut().zip(bins).zip(more_bins) {
+                *at +=
+                    u32::from(steps[usize::from(*bin)]) + u32::from(more_steps[usize::from(*more)]);
             }
         }
-        let cells = &self.cells[block.cells..];
-        for at in &mut work.at {
-            *at = cells[*at as usize];
+        let of_slot = |slot: &Slot| slot.feature * rows..(slot.feature + 1) * rows;
+        for (pair, slots) in slots.chunks(2).enumerate() {
+            let values = &self.values[block.values + 2 * pair..];
+            let [one, two] = slots else {
+                for (sum, at) in sums[of_slot(&slots[0])].iter_mut().zip(&*at) {
+                    *sum += values[*at as usize];
+                }
+                continue;
+            };
+            let both = sums.get_disjoint_mut([of_slot(one), of_slot(two)]);
+            let [one, two] = both.expect("a block has a feature once");
+            for ((one, two), at) in one.iter_mut().zip(two).zip(&*at) {
+                let values = &values[*at as usize..][..2];
+                *one += values[0];
+                *two += values[1];
+            }
         }
-        for (slot, of_slot) in slots.iter().enumerate() {
-            let sums = &mut work.sums[of_slot.feature * rows..][..rows];
-            let values = &self.values[slot..];
-            for (sum, at) in sums.iter_mut().zip(&work.at) {
-                *sum += values[*at as usize];
+    }
+
+    /// All blocks, for one row.
+    fn look_up_all(&self, work: &mut Work) {
+        work.at.clear();
+        work.at.resize(self.blocks.len(), 0);
+        for (of_feature, bin) in self.by_feature.iter().zip(&work.bins) {
+            let count = of_feature.blocks.len();
+            let steps = &of_feature.steps[usize::from(*bin) * count..][..count];
+            for (block, step) in of_feature.blocks.iter().zip(steps) {
+                work.at[*block as usize] += u32::from(*step);
+            }
+        }
+        for (block, at) in self.blocks.iter().zip(&work.at) {
+            let slots = &self.slots[block.slots.clone()];
+            let values = &self.values[block.values + *at as usize..];
+            for (slot, value) in slots.iter().zip(values) {
+                work.sums[slot.feature] += value;
             }
         }
     }

@@ -28,7 +28,8 @@ const ARENA: [&str; 3] = [
     "Failed to find a free memory block despite calling Extend. rounded_bytes=",
 ];
 
-/// Of the libraries (`cuda_call.cc`): `CUDA failure 719: unspecified launch failure ; GPU=0 ; …`.
+/// Of the libraries (`cuda_call.cc`): `CUDA failure 719: unspecified launch failure ; GPU=0 ; …`. These texts and the
+/// arena's are in the library of version 1.31.1.
 const LIBRARIES: [&str; 5] = ["CUDA", "CUBLAS", "CUDNN", "CUFFT", "CURAND"];
 
 /// Of the libraries again: cudaErrorMemoryAllocation, and two that have names.
@@ -151,6 +152,14 @@ mod tests {
                 "CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0",
                 "CUDNN",
                 5000,
+            ),
+            // As ONNX Runtime 1.31.1 wrote it on a machine without a driver.
+            (
+                "provider_options_utils.h:187 Parse Failed to parse provider option \"device_id\": CUDA failure 35: \
+                 CUDA driver version is insufficient for CUDA runtime version ; GPU=-1 ; hostname=a ; \
+                 file=cuda_execution_provider_info.cc ; line=70 ; expr=cudaGetDeviceCount(&num_devices); ",
+                "CUDA",
+                35,
             ),
         ];
         for (text, library, number) in texts {

@@ -50,17 +50,6 @@ pub(super) fn of_each_feature<T>(
     }
 }
 
-/// The columns by the names of the features, which are in the same order.
-pub(super) fn by_feature(
-    features: &[FeatureSpec],
-    columns: &[ArrayRef],
-) -> BTreeMap<String, Values> {
-    let named = features.iter().zip(columns);
-    named
-        .map(|(spec, column)| (spec.name.clone(), Values::of(column, spec.kind)))
-        .collect()
-}
-
 /// The values of each feature, as columns of their types.
 ///
 /// # Errors
@@ -103,6 +92,17 @@ fn known_codes(column: &ArrayRef, feature: &FeatureSpec) -> Result<(), String> {
             "row {row} (counted from 0) has an unknown category code; write one of {known:?}"
         ))
     })
+}
+
+/// The columns by the names of the features, which are in the same order.
+pub(super) fn by_feature(
+    features: &[FeatureSpec],
+    columns: &[ArrayRef],
+) -> BTreeMap<String, Values> {
+    let named = features.iter().zip(columns);
+    named
+        .map(|(spec, column)| (spec.name.clone(), Values::of(column, spec.kind)))
+        .collect()
 }
 
 impl Values {

@@ -118,7 +118,7 @@ impl Side {
         ids.is_valid(row).then(|| ids.value(row))
     }
 
-    fn told(&self, batch: &Batch<Decided>, row: usize) -> Told<'_> {
+    fn told<'a>(&'a self, batch: &'a Batch<Decided>, row: usize) -> Told<'a> {
         let package = &self.setup.package;
         let verdict = self.stages.verdict(batch, row);
         let rejection = batch.lineage().rejection(row);
@@ -128,6 +128,7 @@ impl Side {
             policy_version: package.policy.version(),
             score: verdict.as_ref().map(|verdict| verdict.score),
             decision: verdict.as_ref().map(|verdict| verdict.decision.as_str()),
+            rule: batch.payload().ruled.of(row).filter(|_| verdict.is_some()),
             rejected: rejection.map(|rejection| rejection.reason.as_str()),
         }
     }
@@ -150,6 +151,9 @@ struct Told<'a> {
     policy_version: &'a str,
     score: Option<f32>,
     decision: Option<&'static str>,
+    /// The rule that decided, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rejected: Option<&'static str>,
 }

@@ -16,15 +16,6 @@ pub(super) fn package(config: &Config, package: &Package) -> String {
 }
 
 impl Setup {
-    pub(super) fn describe_expressions(&self) -> String {
-        let (features, rules) = (self.definitions.len(), self.package.policy.rules().len());
-        let rules = match rules {
-            0 => String::new(),
-            count => format!(" and {count} rules"),
-        };
-        format!("{features} features{rules} fit the input schema, and read nothing personal")
-    }
-
     pub(super) fn describe_model(&self, model: &Model) -> String {
         let rows = match &self.package.golden {
             Some(golden) => format!(

@@ -8,6 +8,7 @@ mod assignment;
 mod audit;
 mod avro;
 mod drift;
+mod explain;
 mod garbage;
 mod image;
 mod kit;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::words::{self, Words, fill};
 use super::{Decided, Explanation, Occurrence, Part, Report, chart};
+use crate::explain::live::NOTHING;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --faint: #767676; --raises: #b3261e; --lowers: #1f5fa8; }
@@ -260,10 +261,10 @@ fn named(part: &Part) -> String {
 }
 
 fn shown(part: &Part, words: &Words) -> String {
-    match (&part.value, &part.unit) {
-        (serde_json::Value::Null, _) => escaped(words.nothing),
-        (_, Some(unit)) => format!("{} {}", value(&part.shown), value(unit)),
-        (_, None) => value(&part.shown),
+    match &part.unit {
+        _ if part.shown == NOTHING => escaped(words.nothing),
+        Some(unit) => format!("{} {}", value(&part.shown), value(unit)),
+        None => value(&part.shown),
     }
 }
 

@@ -1,7 +1,13 @@
 //! The explanation that a row has, and whether another one is the same.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use super::Comparison;
 use crate::archive::leaf::Value;
+use crate::evidence::columns::EXPLANATION;
 use crate::explain::reasons::rank;
 use crate::package::Package;
 
@@ -21,6 +27,27 @@ pub struct Recorded {
     pub contributions: Vec<f64>,
 }
 
+/// The column as it is written. Numbers stay as their digits until the standard library reads them: that is exact, and
+/// they are compared to the bit.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written<'a> {
+    method: String,
+    #[serde(borrow)]
+    base: &'a RawValue,
+    #[serde(borrow)]
+    residual: Option<&'a RawValue>,
+    evaluations: u32,
+    #[serde(borrow)]
+    contributions: BTreeMap<String, &'a RawValue>,
+    reasons: Vec<String>,
+}
+
+fn number(name: &str, raw: &RawValue) -> Result<f64, String> {
+    let parsed = raw.get().parse();
+    parsed.map_err(|_| format!("its column `explanation` has no number for `{name}`"))
+}
+
 /// The reasons of a row as it is recorded.
 pub fn codes(package: &Package, contributions: &[f64]) -> String {
     let groups = package.reasons.as_ref().map_or(&[][..], |r| &r.groups);
@@ -33,43 +60,38 @@ pub fn codes(package: &Package, contributions: &[f64]) -> String {
 }
 
 impl Recorded {
-    /// Reads what the columns of a row say. None if it was not explained when it was decided.
+    /// Reads what a row says (`schemas/evidence.md`). None if it was not explained when it was decided.
     ///
     /// # Errors
-    /// When the columns are not those of an explanation.
+    /// When what it says is no explanation by this package.
     pub fn read(cells: &[(String, Value)], package: &Package) -> Result<Option<Recorded>, String> {
-        let get = |name: &str| {
-            let found = cells.iter().find(|(column, _)| column == name);
-            found.map(|(_, value)| value)
+        let text = match cells.iter().find(|(column, _)| column == EXPLANATION) {
+            None | Some((_, Value::Null)) => return Ok(None),
+            Some((_, Value::Text(text))) => text,
+            Some(_) => return Err("its column `explanation` is no text".to_owned()),
         };
-        let (None | Some(Value::Text(_) | Value::Null)) = get("explanation_method") else {
-            return Err("its column explanation_method is no text".to_owned());
+        let written: Written<'_> = serde_json::from_str(text).map_err(|error| {
+            let column = error.column();
+            format!("its column `explanation` is no explanation, from its byte {column} on")
+        })?;
+        if written.contributions.len() != package.features.len() {
+            return Err("its column `explanation` is of other features".to_owned());
+        }
+        let contribution = |name: &str| match written.contributions.get(name) {
+            Some(raw) => number(name, raw),
+            None => Err(format!("its column `explanation` lacks `{name}`")),
         };
-        let Some(Value::Text(method)) = get("explanation_method") else {
-            return Ok(None);
-        };
-        let wrong = |name: &str| format!("it is explained, and its column {name} says nothing");
-        let number = |name: &str| match get(name) {
-            Some(Value::F64(number)) => Ok(*number),
-            _ => Err(wrong(name)),
-        };
-        let contributions = package.features.iter();
+        let contributions = package.features.iter().map(|f| contribution(&f.name));
         Ok(Some(Recorded {
-            method: method.clone(),
-            base: number("explanation_base")?,
-            residual: number("explanation_residual").ok(),
-            evaluations: match get("explanation_evaluations") {
-                Some(Value::Int(count)) => u32::try_from(*count).ok(),
-                _ => None,
-            }
-            .ok_or_else(|| wrong("explanation_evaluations"))?,
-            reasons: match get("explanation_reasons") {
-                Some(Value::Text(reasons)) => reasons.clone(),
-                _ => return Err(wrong("explanation_reasons")),
+            base: number("base", written.base)?,
+            residual: match written.residual {
+                Some(raw) => Some(number("residual", raw)?),
+                None => None,
             },
-            contributions: contributions
-                .map(|feature| number(&format!("contribution_{}", feature.name)))
-                .collect::<Result<_, _>>()?,
+            contributions: contributions.collect::<Result<_, _>>()?,
+            method: written.method,
+            evaluations: written.evaluations,
+            reasons: written.reasons.join(" "),
         }))
     }
 

@@ -1,1 +1,3 @@
-
+mod bank;
+mod recorded;
+mod reports;

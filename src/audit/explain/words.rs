@@ -4,7 +4,6 @@ use arrow::array::{Array as _, ArrayRef, AsArray as _};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 
 use super::Comparison;
-use crate::explain::reasons::OTHER;
 
 /// What the page says. `{}` stands for what is put in, in order.
 pub struct Words {
@@ -271,24 +270,6 @@ pub fn fill(sentence: &str, texts: &[&str]) -> String {
 pub fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// What stands for all features that are in no listed group.
-pub fn other(language: &str) -> &'static str {
-    match language.split('-').next() {
-        Some("en") => "Other features",
-        Some("de") => "Andere Merkmale",
-        _ => OTHER,
-    }
-}
-
-/// A feature's value for people: the shortest decimal that reads back to it, or a dash where there is none.
-pub fn value(column: &ArrayRef, row: usize) -> String {
-    match json_value(column, row) {
-        serde_json::Value::Null => "–".to_owned(),
-        serde_json::Value::String(text) => text,
-        value => value.to_string(),
-    }
 }
 
 /// A feature's value; null where there is none, or no number.

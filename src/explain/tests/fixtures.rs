@@ -13,7 +13,7 @@ use crate::infer::{Model, Provider};
 use crate::package::{Method, Package};
 
 const FIXTURES: [&str; 3] = ["reasons-lightgbm", "reasons-xgboost", "reasons-catboost"];
-const AMPLE: usize = 1 << 28;
+pub const AMPLE: usize = 1 << 28;
 
 /// What is said of the package: the explainer, or why there is none.
 fn explainer(package: &Package, max_bytes: usize) -> Result<Explainer, String> {
@@ -24,7 +24,7 @@ fn explainer(package: &Package, max_bytes: usize) -> Result<Explainer, String> {
 }
 
 /// A copy of the fixture, changed.
-fn changed(name: &str, change: impl FnOnce(&Path)) -> Package {
+pub fn changed(name: &str, change: impl FnOnce(&Path)) -> Package {
     let source = fixture(name).folder;
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(source).unwrap() {

@@ -1,5 +1,6 @@
 mod brute;
 mod fixtures;
+mod formats;
 mod live;
 mod random;
 mod reference;

@@ -3,8 +3,7 @@
 //! Bins are cut as `deploy/pack_model/distributions.py` cuts them. A feature counts for what the score changes when the
 //! feature's values are dealt out anew among the rows.
 
-use arrow::array::AsArray as _;
-use arrow::array::{Array as _, ArrayRef, UInt32Array};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, UInt32Array};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Float64Type};
 
@@ -47,7 +46,7 @@ pub(super) fn of(
     })
 }
 
-/// What the score changes on average when each row has the value of the row on the other end.
+/// What the scores change in all when each row has the value of the row on the other end.
 fn weight(model: &mut Model, columns: &[ArrayRef], index: usize, before: &[f32]) -> Result<f64> {
     let rows = u32::try_from(columns[index].len()).expect("few rows are weighed");
     let backwards: UInt32Array = (0..rows).rev().collect::<Vec<u32>>().into();

@@ -182,8 +182,8 @@ mod tests {
             name: name.to_owned(),
             sql: name.to_owned(),
             impute: None,
-            categories: None,
             kind,
+            categories: None,
             about: About::default(),
         }
     }
