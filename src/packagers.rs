@@ -37,8 +37,8 @@ pub enum Model {
     },
     /// Complete a package with the rows that it names and lacks, and check it
     ///
-    /// Makes background rows and golden rows from a sample of what the model is fed. They are made up: each column is
-    /// distributed as in the sample and drawn on its own, so no row is copied from a customer's.
+    /// Makes background rows, golden rows and the reference for drift from a sample of what the model is fed. Rows are
+    /// made up: each column is distributed as in the sample and drawn on its own, so none is copied from a customer's.
     ///
     /// Golden rows that are made here show that the model stays what it was, not that it is what its trainer meant. To
     /// compare a package with the library that trained the model, make it with deploy/pack_model.

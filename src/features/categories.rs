@@ -39,6 +39,11 @@ impl Categories {
         listed.chain([self.unknown])
     }
 
+    /// Each text with its code.
+    pub fn listed(&self) -> impl Iterator<Item = (String, f64)> + '_ {
+        self.codes.iter().cloned()
+    }
+
     fn code(&self, text: &str) -> f64 {
         let found = self
             .codes

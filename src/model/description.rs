@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::onnx::OnnxFile;
+use crate::decide;
 use crate::error::{Fatal, Result};
 use crate::explain::Explainer;
+use crate::features::Categories;
 use crate::package::{
-    Class, FeatureSpec, Group, Inputs, Output, Package, Personal, Pick, Reasons, Template,
+    self, Class, Distribution, FeatureSpec, Group, Inputs, Output, Package, Personal, Pick,
+    Reasons, Template,
 };
 
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -31,6 +34,7 @@ pub struct Description {
     pub features: Vec<Feature>,
     pub golden_rows: usize,
     pub golden_contributions: bool,
+    pub reference: Option<Reference>,
     pub reasons: Option<Explained>,
 }
 
@@ -47,6 +51,21 @@ pub struct Policy {
     pub sha256: String,
     /// The lines of its text, which is archived and hashed.
     pub text: Vec<String>,
+    pub rules: Vec<Rule>,
+}
+
+/// A rule, with what its text does not hold.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Rule {
+    pub name: String,
+    pub description: Option<String>,
+}
+
+/// What drift is measured from.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Reference {
+    pub rows: u64,
+    pub features: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -56,6 +75,9 @@ pub struct Feature {
     #[serde(rename = "type")]
     pub kind: &'static str,
     pub impute: Option<f64>,
+    /// The code of each text, and of every other one.
+    pub categories: Option<BTreeMap<String, f64>>,
+    pub unknown_category: Option<f64>,
     pub unit: Option<String>,
     pub range: Option<[f64; 2]>,
     pub description: Option<String>,
@@ -99,6 +121,15 @@ impl Description {
             bytes: part.bytes.len(),
         };
         let golden = package.golden.as_ref();
+        let name = |(index, _): &(usize, Distribution)| package.features[*index].name.clone();
+        let reference = |reference: &package::Reference| Reference {
+            rows: reference.score.rows(),
+            features: reference.features.iter().map(name).collect(),
+        };
+        let rule = |rule: &decide::Rule| Rule {
+            name: rule.name.clone(),
+            description: rule.description.clone(),
+        };
         let explained = |reasons: &Reasons| explained(package, reasons, max_bytes);
         Ok(Description {
             name: package.name.clone(),
@@ -122,10 +153,12 @@ impl Description {
                     .lines()
                     .map(str::to_owned)
                     .collect(),
+                rules: package.policy.rules().iter().map(rule).collect(),
             },
             features: package.features.iter().map(feature).collect(),
             golden_rows: golden.map_or(0, |golden| golden.score.len()),
             golden_contributions: golden.is_some_and(|golden| golden.contributions.is_some()),
+            reference: package.reference.as_ref().map(reference),
             reasons: package.reasons.as_ref().map(explained),
         })
     }
@@ -142,12 +175,14 @@ fn output(output: &Output) -> String {
 }
 
 fn feature(spec: &FeatureSpec) -> Feature {
-    let about = &spec.about;
+    let (about, categories) = (&spec.about, spec.categories.as_ref());
     Feature {
         name: spec.name.clone(),
         sql: spec.sql.clone(),
         kind: spec.kind.as_str(),
         impute: spec.impute,
+        categories: categories.map(|known| known.listed().collect()),
+        unknown_category: categories.map(Categories::unknown),
         unit: about.unit.clone(),
         range: about.range,
         description: about.description.clone(),

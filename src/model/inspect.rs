@@ -77,6 +77,10 @@ impl Display for Inspection {
             false => "",
         };
         writeln!(f, "  golden rows  {}{contributions}", package.golden_rows)?;
+        match &package.reference {
+            Some(reference) => writeln!(f, "  reference    {} rows", reference.rows)?,
+            None => writeln!(f, "  reference    none: drift is not measured")?,
+        }
         writeln!(f, "\npolicy {}", package.policy.version)?;
         writeln!(f, "  sha256  {}", package.policy.sha256)?;
         for line in &package.policy.text {
@@ -148,6 +152,17 @@ fn said_of(feature: &Feature) -> String {
         feature.personal.unwrap_or("not said")
     ));
     let _ = writeln!(text, "      {}", facts.join("; "));
+    if let (Some(codes), Some(unknown)) = (&feature.categories, feature.unknown_category) {
+        let codes: Vec<String> = codes
+            .iter()
+            .map(|(text, code)| format!("{text} {code}"))
+            .collect();
+        let _ = writeln!(
+            text,
+            "      codes: {}; any other {unknown}",
+            codes.join(", ")
+        );
+    }
     if let Some(description) = &feature.description {
         let _ = writeln!(text, "      {description}");
     }

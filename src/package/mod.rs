@@ -81,6 +81,7 @@ pub struct Outline {
     pub features: Vec<FeatureSpec>,
     pub golden_file: Option<String>,
     pub background_file: Option<String>,
+    pub reference_file: Option<String>,
 }
 
 /// A file of the package.
@@ -217,13 +218,14 @@ impl Package {
         Package::of(folder, manifest, checked)
     }
 
-    /// Reads the package in `folder` without its golden rows, which need not be there yet.
+    /// Reads the package in `folder` without its golden rows and its reference, which need not be there yet.
     ///
     /// # Errors
     /// As [`Package::load`].
     pub fn load_draft(folder: &Path) -> Result<Package> {
         let (manifest, mut checked) = read_manifest(folder)?;
         checked.golden_file = None;
+        checked.reference_file = None;
         Package::of(folder, manifest, checked)
     }
 
@@ -312,6 +314,7 @@ impl Package {
             features: checked.features,
             golden_file: checked.golden_file,
             background_file: background,
+            reference_file: checked.reference_file,
         })
     }
 

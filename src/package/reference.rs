@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::{FeatureKind, FeatureSpec};
 use crate::drift::SCORE;
@@ -43,6 +44,22 @@ impl Distribution {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.counts.iter().sum::<u64>() + self.missing
+    }
+}
+
+impl Reference {
+    /// The text of the file that reads back as this reference of these features.
+    #[must_use]
+    pub fn to_json(&self, features: &[FeatureSpec]) -> String {
+        let of = |it: &Distribution| json!({"edges": it.edges, "counts": it.counts, "missing": it.missing});
+        let named = |(index, it): &(usize, Distribution)| {
+            let mut line = of(it);
+            line["name"] = features[*index].name.clone().into();
+            line
+        };
+        let features: Vec<Value> = self.features.iter().map(named).collect();
+        let file = json!({"score": of(&self.score), "features": features});
+        serde_json::to_string_pretty(&file).expect("texts and numbers serialize") + "\n"
     }
 }
 

@@ -181,6 +181,9 @@ fn incomplete(folder: &Path) -> PathBuf {
     for file in ["golden.json", "background.json"] {
         fs::remove_file(package.join(file)).unwrap();
     }
+    let golden = "golden = \"golden.json\"\n";
+    let both = format!("{golden}reference = \"reference.json\"\n");
+    edited(&package.join("model.toml"), golden, &both);
     fs::write(package.join("MODEL_CARD.md"), "# A model\n").unwrap();
     fs::write(package.join("model.sig"), "of other files").unwrap();
     package
@@ -221,6 +224,7 @@ fn a_package_is_completed_from_a_sample_of_nobodys_rows() {
         "background.json is made: 50 rows, made up from 400; 0 have the values",
         "golden.json is made: 66 rows, made up from 400; 0 have the values",
         "with their contributions",
+        "reference.json is made: the score and 8 features in 400 rows",
         "66 golden rows have their known answers",
         "✔ tree-interventional",
         "µs a row",

@@ -1,4 +1,4 @@
-//! `probity model pack`: completes a package with the rows that its `model.toml` names and its folder lacks.
+//! `probity model pack`: completes a package with the files of rows that its `model.toml` names and its folder lacks.
 //!
 //! Rows are made up, never copied from the sample ([`synthetic`]). Golden rows that are made here say what this model
 //! gives: later they show that it stayed what it was, not that it is what its trainer meant. `deploy/pack_model`
@@ -6,6 +6,7 @@
 //! [`super::check`], or not at all.
 
 mod folder;
+mod reference;
 mod sample;
 mod synthetic;
 
@@ -43,16 +44,18 @@ pub struct Request {
 enum Part {
     Background,
     Golden,
+    Reference,
 }
 
 impl Part {
-    const ALL: [Part; 2] = [Part::Background, Part::Golden];
+    const ALL: [Part; 3] = [Part::Background, Part::Golden, Part::Reference];
 
     /// What `model.toml` calls it, if it does.
     fn file(self, outline: &Outline) -> Option<&str> {
         match self {
             Part::Background => outline.background_file.as_deref(),
             Part::Golden => outline.golden_file.as_deref(),
+            Part::Reference => outline.reference_file.as_deref(),
         }
     }
 
@@ -61,6 +64,9 @@ impl Part {
         match self {
             Part::Background => "no reasons: decisions will not be explained; see [reasons]",
             Part::Golden => "no golden rows: write golden = \"golden.json\" under [model]",
+            Part::Reference => {
+                "no reference for drift: write reference = \"reference.json\" under [model]"
+            }
         }
     }
 }
@@ -111,13 +117,26 @@ fn make(
     staged: &Staged,
     sample: &Sample,
 ) -> Result<Made> {
-    match part {
+    let made = match part {
         Part::Background => Ok(background(request, sample)),
-        Part::Golden => {
-            let made = golden(config, request, staged.path(), sample);
-            made.map_err(|fatal| staged.in_source(&fatal))
-        }
-    }
+        Part::Golden => golden(config, request, staged.path(), sample),
+        Part::Reference => reference(config, staged.path(), sample),
+    };
+    made.map_err(|fatal| staged.in_source(&fatal))
+}
+
+/// Counts of the sample's rows, in which none of them can be seen.
+fn reference(config: &Config, folder: &Path, sample: &Sample) -> Result<Made> {
+    let package = Package::load_draft(folder)?;
+    let runtime = Runtime::load(config.model.runtime.as_deref())?;
+    let mut model = Model::open(&package, runtime, &[Provider::Cpu])?;
+    let columns = accepted(&package, &mut model, &sample.columns)?;
+    let found = reference::of(&mut model, &package.features, &columns)?;
+    let (rows, features) = (found.score.rows(), found.features.len());
+    Ok(Made {
+        content: found.to_json(&package.features),
+        said: format!("the score and {features} features in {rows} rows"),
+    })
 }
 
 fn background(request: &Request, sample: &Sample) -> Made {

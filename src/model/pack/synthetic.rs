@@ -40,21 +40,48 @@ pub(super) fn rows(sample: &Sample, count: usize, seed: u64, purpose: Purpose) -
 
 /// The rows and two more: one of zeros and empty texts, and one in which everything is missing that may be.
 pub(super) fn with_edges(sample: &Sample, columns: Vec<ArrayRef>) -> Vec<ArrayRef> {
-    let edges = sample.features.iter().map(edges);
+    let features = sample.features.iter().zip(&sample.columns);
+    let edges = features
+        .zip(&columns)
+        .map(|((spec, known), made)| edges(spec, known, made));
     let both = columns.iter().zip(edges);
     both.map(|(column, edges)| concat(&[column, &edges]).expect("both are of the feature's type"))
         .collect()
 }
 
-fn edges(spec: &FeatureSpec) -> ArrayRef {
+/// Zero and missing. Where the sample has whole numbers and no zero, zero may be no code: then the first made-up value
+/// stands for it.
+fn edges(spec: &FeatureSpec, known: &ArrayRef, made: &ArrayRef) -> ArrayRef {
     let missing = spec.impute.unwrap_or(f64::NAN);
     match spec.kind {
-        FeatureKind::Float32 => Arc::new(Float32Array::from(vec![0.0, missing as f32])),
-        FeatureKind::Float64 => Arc::new(Float64Array::from(vec![0.0, missing])),
-        FeatureKind::Int64 => Arc::new(Int64Array::from(vec![0, missing as i64])),
+        FeatureKind::Float32 => {
+            let values = known.as_primitive::<Float32Type>().values();
+            let is_code = is_without_zero(values.iter().copied().map(f64::from));
+            let first = made.as_primitive::<Float32Type>().value(0);
+            let zero = if is_code { first } else { 0.0 };
+            Arc::new(Float32Array::from(vec![zero, missing as f32]))
+        }
+        FeatureKind::Float64 => {
+            let is_code =
+                is_without_zero(known.as_primitive::<Float64Type>().values().iter().copied());
+            let first = made.as_primitive::<Float64Type>().value(0);
+            let zero = if is_code { first } else { 0.0 };
+            Arc::new(Float64Array::from(vec![zero, missing]))
+        }
+        FeatureKind::Int64 => {
+            let is_code = !known.as_primitive::<Int64Type>().values().contains(&0);
+            let first = made.as_primitive::<Int64Type>().value(0);
+            let zero = if is_code { first } else { 0 };
+            Arc::new(Int64Array::from(vec![zero, missing as i64]))
+        }
         FeatureKind::Boolean => Arc::new(BooleanArray::from(vec![false, missing == 1.0])),
         FeatureKind::Utf8 => Arc::new(StringArray::from(vec!["", ""])),
     }
+}
+
+fn is_without_zero(values: impl Iterator<Item = f64>) -> bool {
+    let mut known = values.filter(|value| !value.is_nan());
+    known.all(|value| value.fract() == 0.0 && value != 0.0)
 }
 
 fn drawn(column: &ArrayRef, kind: FeatureKind, count: usize, random: &mut ChaCha8Rng) -> ArrayRef {
@@ -124,12 +151,12 @@ fn middles(count: usize) -> impl Iterator<Item = f64> {
 }
 
 /// The first of `len` sorted values that this share of them does not exceed.
-fn at(place: f64, len: usize) -> usize {
+pub(super) fn at(place: f64, len: usize) -> usize {
     ((place * len as f64).ceil() as usize).clamp(1, len) - 1
 }
 
 /// The quantile between two neighbours.
-fn between(place: f64, sorted: &[f64]) -> f64 {
+pub(super) fn between(place: f64, sorted: &[f64]) -> f64 {
     let exact = place * (sorted.len() - 1) as f64;
     let (low, part) = (exact.floor() as usize, exact.fract());
     let high = (low + 1).min(sorted.len() - 1);
@@ -251,6 +278,21 @@ mod tests {
     }
 
     #[test]
+    fn zero_is_no_edge_where_it_may_be_no_code() {
+        let edge = |values: Vec<f64>| {
+            let sample = Sample {
+                features: vec![spec("a", FeatureKind::Float64)],
+                columns: vec![Arc::new(Float64Array::from(values))],
+            };
+            let made = with_edges(&sample, rows(&sample, 1, 1, Purpose::Golden));
+            made[0].as_primitive::<Float64Type>().value(1)
+        };
+        assert_eq!(edge(vec![3.0, 3.0, f64::NAN]), 3.0);
+        assert_eq!(edge(vec![0.0, 3.0, 3.0]), 0.0);
+        assert_eq!(edge(vec![3.5, 3.5, 3.5]), 0.0);
+    }
+
+    #[test]
     fn what_is_always_missing_stays_missing() {
         let sample = Sample {
             features: vec![spec("a", FeatureKind::Float32)],
@@ -260,6 +302,6 @@ mod tests {
         let made = with_edges(&sample, made);
         let values = made[0].as_primitive::<Float32Type>().values();
         let missing = values.iter().filter(|value| value.is_nan()).count();
-        assert_eq!((values.len(), missing), (6, 5));
+        assert_eq!((values.len(), missing), (6, 6));
     }
 }

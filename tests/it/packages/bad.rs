@@ -361,7 +361,38 @@ fn bad() -> Vec<Row> {
             USAGE,
             "allow more with explain.memory",
         ),
-        // Category codes and rules have their rows here as soon as packages have them.
+        row(
+            "a golden row with a category code that nobody has",
+            |folder| {
+                let case = around(folder, &Onnx::default());
+                let manifest = folder.join("model.toml");
+                let feature = "sql = 'terminal_risk'\nimpute = 0\n";
+                let coded =
+                    "sql = 'channel'\ncategories = { chip = 0, online = 1 }\nunknown = -1\n";
+                edited(&manifest, feature, coded);
+                edited(&manifest, "[output]", "golden = 'golden.json'\n[output]");
+                // 7, and a half.
+                let golden = r#"{"onnxruntime": "1.32.0", "chunk_rows": 8,
+                    "columns": {"risk": {"float32": "40e00000"}}, "score": {"float32": "3f000000"}}"#;
+                std::fs::write(folder.join("golden.json"), golden).unwrap();
+                case
+            },
+            USAGE,
+            "row 0 (counted from 0) has an unknown category code",
+        ),
+        row(
+            "a rule that does not type-check",
+            |folder| {
+                let case = around(folder, &Onnx::default());
+                let rule = "\n[[policy.rule]]\nname = 'far'\nwhen = \"distance_km > 'far'\"\ndecision = 'review'\n";
+                let path = folder.join("model.toml");
+                let text = std::fs::read_to_string(&path).unwrap();
+                std::fs::write(path, text + rule).unwrap();
+                case
+            },
+            USAGE,
+            "rule `far`: ",
+        ),
     ]
 }
 
