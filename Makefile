@@ -45,6 +45,10 @@ bench: ## What an event costs: in stages, in process, and end to end on real Kaf
 		export ORT_DYLIB_PATH KAFKA_LIBS PROBITY_PYTHON PROBITY_ORACLES && \
 		cargo bench --locked
 
+.PHONY: gpu
+gpu: ## Parity and throughput on a GPU, of which LIBS has the libraries: make gpu LIBS=/folder. Skipped without one.
+	@deploy/gpu.sh "$(LIBS)"
+
 .PHONY: oracles
 oracles: ## Makes the model fixtures again with Python's libraries, compares them, and verifies the signed one.
 	@deploy/setup/system.sh build

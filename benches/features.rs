@@ -45,6 +45,7 @@ fn report(expressions: &[&str], events: &RecordBatch, title: &str) {
                     name,
                     sql,
                     impute: None,
+                    categories: None,
                 },
                 FeatureType::Float32,
             )

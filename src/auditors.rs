@@ -32,7 +32,7 @@ impl Trusted {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+pub enum Form {
     Text,
     Json,
 }

@@ -46,7 +46,7 @@ pub struct Part {
 }
 
 /// Where every row of a batch came from and whether it was refused.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Lineage {
     origins: Vec<Origin>,
     rejections: Vec<Option<Rejection>>,

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::{Exit, Fatal, Result};
 use crate::native::TopicIds;
 use crate::setup::{self, Setup};
+use crate::succession;
 use crate::topics::Topics;
 use crate::topics::rules::Finding;
 
@@ -24,21 +25,32 @@ pub fn run(config: &Config, out: &mut dyn Write) -> Result<()> {
         };
         writeln!(out, "{line}").map_err(|e| Fatal::unreachable("printing").because(e))
     };
-    match Setup::load(config) {
+    let setup = match Setup::load(config) {
         Ok(setup) => {
             let fields = setup.schema.fields().len();
             print(&well(format!("input schema with {fields} fields")))?;
             print(&well(setup.describe()))?;
             print(&well(setup.describe_reasons()))?;
+            for package in setup.shadows() {
+                print(&well(format!("shadow {}", package.title())))?;
+            }
+            Some(setup)
         }
-        Err(fatal) => print(&ill("schema, model and runtime", &fatal))?,
-    }
+        Err(fatal) => {
+            print(&ill("schema, model and runtime", &fatal))?;
+            None
+        }
+    };
     match Topics::connect(config, TopicIds::Broker) {
         Ok(topics) => {
             print(&well("brokers answer".to_owned()))?;
             match topics.check() {
                 Ok(findings) => findings.iter().try_for_each(&mut print)?,
                 Err(fatal) => print(&ill("topics", &fatal))?,
+            }
+            let admit = |setup: &Setup| succession::admit(&setup.package, &topics.editions()?);
+            if let Some(Err(fatal)) = setup.as_ref().map(admit) {
+                print(&ill("the package that decided last", &fatal))?;
             }
         }
         Err(fatal) => print(&ill("brokers", &fatal))?,

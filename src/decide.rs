@@ -1,16 +1,28 @@
-//! What a score means: approve, review or decline, by the versioned thresholds of the model package.
+//! What a score means: approve, review or decline, by the versioned policy of the model package.
 //!
-//! Knows nothing of models or events. A score is widened to 64 bits, which is exact, and compared with
-//! the threshold as it was read; so anyone can repeat a decision from the score's bits and the policy.
+//! A policy has two thresholds and may have rules. A score is widened to 64 bits, which is exact, and compared
+//! with the threshold as it was read; so anyone can repeat that from the score's bits and the policy. A
+//! rule makes a decision stricter where its condition holds, and never milder: no event gets a milder
+//! decision than its score asks for. Knows nothing of models; what a condition says of an event is
+//! asked by [`compiled`] alone.
+
+pub mod compiled;
+mod rules;
+#[cfg(test)]
+mod tests;
 
 use crate::record::{Decision, Digest};
 
-/// The thresholds of one model package.
+pub use compiled::{CompiledPolicy, Ruled};
+pub use rules::{BadRule, RULES_MAX, Rule};
+
+/// The thresholds and the rules of one model package.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Policy {
     version: String,
     review: f64,
     decline: f64,
+    rules: Vec<Rule>,
 }
 
 /// A threshold that cannot be: its key, and what is wrong with it.
@@ -20,9 +32,18 @@ pub struct BadThreshold {
     pub message: String,
 }
 
+/// What a row says of its decision.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct Claim<'a> {
+    pub decision: Option<&'a str>,
+    pub threshold: Option<f64>,
+    /// The rule that is said to have decided.
+    pub rule: Option<&'a str>,
+}
+
 impl Policy {
     /// `review` is the lowest probability that is reviewed, `decline` the lowest that is declined. With the
-    /// two equal nothing is reviewed.
+    /// two equal no score is reviewed.
     ///
     /// # Errors
     /// If one is no probability, or `decline` is below `review`.
@@ -45,30 +66,44 @@ impl Policy {
             version: version.to_owned(),
             review: review + 0.0,
             decline: decline + 0.0,
+            rules: Vec::new(),
         })
     }
 
-    /// Names these thresholds in every scored record and every row of evidence.
+    /// With these rules, in this order, instead of those that it has.
+    ///
+    /// # Errors
+    /// If they are too many, or one has no plain name, the name of another, or a decision that makes
+    /// nothing stricter.
+    pub fn with_rules(self, rules: Vec<Rule>) -> Result<Policy, BadRule> {
+        rules::check(&rules)?;
+        Ok(Policy { rules, ..self })
+    }
+
+    /// Names this policy in every scored record and every row of evidence.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The decision on each score, in order.
-    ///
-    /// # Panics
-    /// If a score is not finite: such a row was rejected before, and must never be approved by comparison.
+    /// In the package's order.
     #[must_use]
-    pub fn decide(&self, scores: &[f32]) -> Vec<Decision> {
-        scores.iter().map(|score| self.decide_one(*score)).collect()
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
-    /// The decision on one score.
+    /// The rule of this name.
+    #[must_use]
+    pub fn rule(&self, name: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.name == name)
+    }
+
+    /// The decision that the thresholds make of a score. A rule may make it stricter.
     ///
     /// # Panics
-    /// As [`Policy::decide`].
+    /// If the score is not finite: such a row was rejected before, and must never be approved by comparison.
     #[must_use]
-    pub fn decide_one(&self, score: f32) -> Decision {
+    pub fn by_thresholds(&self, score: f32) -> Decision {
         assert!(
             score.is_finite(),
             "a score that is not finite reached the policy"
@@ -83,8 +118,8 @@ impl Policy {
         }
     }
 
-    /// The lowest score that gets this decision, and so the threshold that such a score reached; none for
-    /// an approval, which is what is left below the others.
+    /// The lowest score that gets this decision by the thresholds, and so the threshold that such a score
+    /// reached; none for an approval, which is what is left below the others.
     #[must_use]
     pub fn threshold(&self, decision: Decision) -> Option<f64> {
         match decision {
@@ -92,6 +127,26 @@ impl Policy {
             Decision::Review => Some(self.review),
             Decision::Approve => None,
         }
+    }
+
+    /// Whether a row with this score may say this of its decision: what the thresholds make of the score, or
+    /// what a rule makes stricter. Whether the condition of a rule was met is not asked, which needs
+    /// the event.
+    ///
+    /// # Panics
+    /// As [`Policy::by_thresholds`].
+    #[must_use]
+    pub fn allows(&self, score: f32, claim: Claim<'_>) -> bool {
+        let bits = |threshold: Option<f64>| threshold.map(f64::to_bits);
+        let by_score = self.by_thresholds(score);
+        let Some(name) = claim.rule else {
+            return claim.decision == Some(by_score.as_str())
+                && bits(claim.threshold) == bits(self.threshold(by_score));
+        };
+        let is_stricter = |rule: &Rule| {
+            rule.decision > by_score && claim.decision == Some(rule.decision.as_str())
+        };
+        claim.threshold.is_none() && self.rule(name).is_some_and(is_stricter)
     }
 
     /// Reads what [`Policy::canonical`] writes. None for any other text.
@@ -105,7 +160,9 @@ impl Policy {
             value("review")?.parse().ok()?,
             value("decline")?.parse().ok()?,
         );
+        let rules = lines.map(Rule::parse).collect::<Option<_>>()?;
         let policy = Policy::new(version, review, decline).ok()?;
+        let policy = policy.with_rules(rules).ok()?;
         (policy.canonical() == text).then_some(policy)
     }
 
@@ -113,110 +170,16 @@ impl Policy {
     /// what [`Policy::digest`] hashes. Thresholds are the shortest decimals that read back as the same number.
     #[must_use]
     pub fn canonical(&self) -> String {
-        format!(
-            "probity policy 1\nversion {}\nreview {}\ndecline {}\n",
+        let form = if self.rules.is_empty() { 1 } else { 2 };
+        let thresholds = format!(
+            "probity policy {form}\nversion {}\nreview {}\ndecline {}\n",
             self.version, self.review, self.decline
-        )
+        );
+        thresholds + &self.rules.iter().map(Rule::canonical).collect::<String>()
     }
 
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(self.canonical().as_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn policy(review: f64, decline: f64) -> Policy {
-        Policy::new("1", review, decline).unwrap()
-    }
-
-    #[test]
-    fn a_policy_is_read_from_its_text_and_from_no_other() {
-        let written = policy(0.1, 0.75);
-        let text = written.canonical();
-        assert_eq!(Policy::parse(&text), Some(written));
-        for wrong in [
-            text.replace("0.75", "0.750"),
-            text.replace("0.75", "7"),
-            text.replace("policy 1", "policy 2"),
-            format!("{text}\n"),
-            String::new(),
-        ] {
-            assert_eq!(Policy::parse(&wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_score_at_a_threshold_is_over_it() {
-        let policy = policy(0.5, 0.75);
-        let below = |threshold: f32| f32::from_bits(threshold.to_bits() - 1);
-        let scores = [0.0, below(0.5), 0.5, below(0.75), 0.75, 1.0];
-        use Decision::{Approve, Decline, Review};
-        assert_eq!(
-            policy.decide(&scores),
-            [Approve, Approve, Review, Review, Decline, Decline]
-        );
-    }
-
-    #[test]
-    fn thresholds_are_compared_in_64_bits() {
-        // 0.9 rounded to 32 bits is less than 0.9, and 0.1 rounded is more than 0.1.
-        assert_eq!(
-            policy(0.1, 0.9).decide(&[0.9, 0.1]),
-            [Decision::Review, Decision::Review]
-        );
-    }
-
-    #[test]
-    #[should_panic(expected = "not finite")]
-    fn a_nan_is_never_approved() {
-        let _ = policy(0.5, 0.9).decide(&[f32::NAN]);
-    }
-
-    #[test]
-    fn thresholds_out_of_order_or_range_are_refused() {
-        let refused = |review, decline| Policy::new("1", review, decline).unwrap_err().key;
-        assert_eq!(refused(0.9, 0.5), "decline");
-        assert_eq!(refused(-0.1, 0.5), "review");
-        assert_eq!(refused(0.1, 1.5), "decline");
-        assert_eq!(refused(f64::NAN, 0.5), "review");
-        assert!(Policy::new("1", 0.5, 0.5).is_ok());
-    }
-
-    #[test]
-    fn the_canonical_text_is_fixed() {
-        assert_eq!(
-            policy(-0.0, 0.9).canonical(),
-            "probity policy 1\nversion 1\nreview 0\ndecline 0.9\n"
-        );
-        assert_ne!(policy(0.5, 0.9).digest(), policy(0.5, 0.91).digest());
-    }
-
-    proptest! {
-        #[test]
-        fn a_higher_score_never_gets_a_milder_decision(
-            mut scores in prop::array::uniform2(0.0f32..=1.0), mut thresholds in prop::array::uniform2(0.0f64..=1.0),
-        ) {
-            scores.sort_by(f32::total_cmp);
-            thresholds.sort_by(f64::total_cmp);
-            let decisions = policy(thresholds[0], thresholds[1]).decide(&scores);
-            prop_assert!(decisions[0] <= decisions[1]);
-        }
-
-        #[test]
-        fn a_score_has_reached_the_threshold_of_its_decision_and_none_above(
-            score in 0.0f32..=1.0, mut thresholds in prop::array::uniform2(0.0f64..=1.0),
-        ) {
-            thresholds.sort_by(f64::total_cmp);
-            let policy = policy(thresholds[0], thresholds[1]);
-            let reached = policy.threshold(policy.decide(&[score])[0]);
-            let highest = thresholds.into_iter().rev().find(|t| f64::from(score) >= *t);
-            prop_assert_eq!(reached, highest);
-        }
     }
 }

@@ -27,6 +27,7 @@ use crate::error::{Exit, Fatal, Result};
 use crate::evidence::{Context, Facts, Range, RowTooLarge, Seal, Writer};
 use crate::laps::{Laps, Step};
 use crate::native;
+use crate::package::Edition;
 use crate::patience::Patience;
 use crate::publish::records::{self, Stamp};
 use crate::publish::{Outgoing, Publisher, Timeouts};
@@ -59,6 +60,8 @@ pub struct Settings {
     pub patience: Patience,
     /// What decides, apart from the topic's id, which only the source knows.
     pub facts: Facts,
+    /// The package that decides, for whoever comes after.
+    pub edition: Edition,
     pub schema: InputSchema,
     pub sealer: Sealer,
     /// Where the next model waits.
@@ -192,6 +195,7 @@ impl<'c> Lane<'c> {
         observer.on_round(&Round {
             lineage: batch.lineage(),
             decided: batch.payload(),
+            package: &self.settings.facts.package_sha256,
             fate,
             ingest_time,
             end_time: now_micros(),
@@ -206,6 +210,7 @@ impl<'c> Lane<'c> {
         if let Some(successor) = self.settings.seat.take() {
             self.stages = successor.stages;
             self.settings.facts = successor.facts;
+            self.settings.edition = successor.edition;
             let topic_id = self.source.topic_id();
             (self.writer, self.stamp) = introduce(&self.settings, &self.stages, topic_id)?;
             self.informed.clear();
@@ -295,6 +300,7 @@ impl<'c> Lane<'c> {
                     score: verdict.score,
                     margin: verdict.margin,
                     decision: verdict.decision,
+                    rule: batch.payload().ruled.of(row),
                 };
                 records::write_scored(&mut bytes, &self.stamp, &scored, |out| {
                     self.stages.write_reasons(out, batch.payload(), row)
@@ -363,7 +369,7 @@ impl<'c> Lane<'c> {
                 .map_err(|error| Fatal::new(Exit::Bug, "an offset that is none").because(error))?;
             element.set_metadata(
                 self.source
-                    .bookmark(testimony.next, testimony.head)
+                    .bookmark(testimony.next, testimony.head, &self.settings.edition)
                     .to_string(),
             );
         }

@@ -13,19 +13,21 @@ pub enum Step {
     Infer,
     Decide,
     Explain,
+    Shadow,
     Evidence,
     Publish,
     Commit,
 }
 
 impl Step {
-    pub const ALL: [Step; 9] = [
+    pub const ALL: [Step; 10] = [
         Step::Gather,
         Step::Decode,
         Step::Features,
         Step::Infer,
         Step::Decide,
         Step::Explain,
+        Step::Shadow,
         Step::Evidence,
         Step::Publish,
         Step::Commit,
@@ -40,6 +42,7 @@ impl Step {
             Step::Infer => "infer",
             Step::Decide => "decide",
             Step::Explain => "explain",
+            Step::Shadow => "shadow",
             Step::Evidence => "evidence",
             Step::Publish => "publish",
             Step::Commit => "commit",

@@ -1,6 +1,7 @@
 //! The command line: parses it, calls the library, turns the end into an exit code.
 
 mod auditors;
+mod packagers;
 
 use std::io::stdout;
 use std::path::PathBuf;
@@ -48,6 +49,9 @@ enum Command {
     Run(Run),
     /// Score the events of a file, by the same path and without Kafka
     Score(Score),
+    /// Look at model packages, check, complete and compare them
+    #[command(subcommand)]
+    Model(packagers::Model),
     /// Write generated card payments, and which of them are fraud
     Generate(Generate),
     /// Create and check the topics, and say where scoring begins
@@ -123,6 +127,9 @@ struct Score {
     /// Write the matrix of the features instead; the model need not be there yet
     #[arg(long, value_name = "FILE.parquet", conflicts_with = "out")]
     features: Option<PathBuf>,
+    /// Write the events that two packages decide differently instead, and how many
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["package", "features"])]
+    compare: Option<Vec<PathBuf>>,
     /// Where the scored events go, instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -310,6 +317,7 @@ fn run(cli: &Cli) -> Result<()> {
             pipeline::run(&config, roles, TopicIds::Broker, &stop, Arc::new(Unwatched))
         }
         Command::Score(arguments) => score_file(config, arguments),
+        Command::Model(command) => packagers::run(&config, command),
         Command::Generate(arguments) => generate(arguments),
         Command::Topics(command) => topics(&config, command),
         Command::Keys(command) => keys(&config, command),
@@ -322,6 +330,16 @@ fn run(cli: &Cli) -> Result<()> {
 }
 
 fn score_file(mut config: Config, arguments: &Score) -> Result<()> {
+    if let Some([old, new]) = arguments.compare.as_deref() {
+        let request = score::compare::Request {
+            old: old.clone(),
+            new: new.clone(),
+            input: arguments.file.clone(),
+            output: arguments.out.clone(),
+        };
+        eprintln!("{}", score::compare::run(&config, &request)?);
+        return Ok(());
+    }
     if let Some(package) = &arguments.package {
         config.model.package.clone_from(package);
     }

@@ -3,6 +3,8 @@
 //! Lanes and the archiver block, so each has an operating-system thread; tokio serves HTTP, signals
 //! and object stores. A worker that ends early stops all others: half a pipeline is not a pipeline.
 
+mod signals;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +20,8 @@ use tracing::{error, info, warn};
 use crate::admin::{self, Health};
 use crate::archive::{self, Store};
 use crate::config::Config;
+use crate::drift::Drift;
+use crate::drift::teller::Teller;
 use crate::error::{Exit, Fatal, Result};
 use crate::keys::Keys;
 use crate::lane::{self, Fate, Observer, Round, Sealer};
@@ -27,8 +31,9 @@ use crate::metrics::{
 use crate::native::TopicIds;
 use crate::setup::{self, Setup};
 use crate::source::{Change, Standing};
-use crate::succession::{Current, Seats, Watch};
+use crate::succession::{self, Current, Seats, Watch};
 use crate::topics::{Identity, Topics};
+pub use signals::stop_on_signals;
 
 /// What a process does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,6 +183,9 @@ pub fn run(
     let topics = Topics::connect(config, ids)?;
     if ids == TopicIds::Broker {
         setup::require(&topics.check()?)?;
+        if let Some(setup) = &setup {
+            succession::admit(&setup.package, &topics.editions()?)?;
+        }
     }
     let identity = topics.identity()?;
     drop(topics);
@@ -211,6 +219,9 @@ pub fn run(
     chronicle.record("started", what_runs)?;
     let chronicle = Arc::new(Mutex::new(chronicle));
     let mut workers = Workers::new();
+    let teller = setup
+        .as_ref()
+        .and_then(|it| Teller::new(config, &it.package, chronicle.clone()));
     if let Some(setup) = &setup {
         setup::archive::keep(store.as_ref(), setup, config)?;
         info!(
@@ -234,6 +245,7 @@ pub fn run(
             &health,
             stop,
             &watcher,
+            teller.as_ref().map(|teller| teller.drift()),
         )?;
         if !config.model.watch_interval.is_zero() {
             let watch = Watch {
@@ -246,12 +258,20 @@ pub fn run(
                 stop: stop.clone(),
                 current,
                 schema: setup.schema.digest(),
+                drift: teller.clone(),
             };
             workers.spawn("model", move || {
                 watch.run();
                 Ok(())
             });
         }
+    }
+    if let Some(teller) = teller.clone() {
+        let stop = stop.clone();
+        workers.spawn("drift", move || {
+            teller.run(&stop);
+            Ok(())
+        });
     }
     if roles.archive {
         info!(place = store.place(), "archiving");
@@ -269,6 +289,9 @@ pub fn run(
     }
     let result = workers.join(stop, config.limits.drain_timeout);
     health.drain();
+    if let Some(teller) = &teller {
+        teller.close();
+    }
     // A store that is gone is no reason to hide why the workers ended.
     let mut chronicle = chronicle.lock().unwrap_or_else(PoisonError::into_inner);
     let recorded = chronicle
@@ -319,6 +342,7 @@ fn start_lanes(
     health: &Arc<Health>,
     stop: &Stop,
     watcher: &Arc<dyn Watcher>,
+    drift: Option<Arc<Drift>>,
 ) -> Result<()> {
     for lane in 0..config.pipeline.lanes {
         let settings = setup.lane(config, identity, ids, sealer, seats.of(lane));
@@ -332,6 +356,7 @@ fn start_lanes(
             refused: BTreeSet::new(),
             behind: BTreeMap::new(),
             watcher: watcher.clone(),
+            drift: drift.clone(),
         };
         let stop = stop.clone();
         workers.spawn(&format!("lane {lane}"), move || {
@@ -444,6 +469,7 @@ struct Eyes {
     refused: BTreeSet<i32>,
     behind: BTreeMap<i32, PartitionMetrics>,
     watcher: Arc<dyn Watcher>,
+    drift: Option<Arc<Drift>>,
 }
 
 impl Observer for Eyes {
@@ -474,7 +500,7 @@ impl Observer for Eyes {
 
     fn on_round(&mut self, round: &Round<'_>) {
         self.watcher.on_round(round);
-        let metrics = &self.metrics;
+        let metrics = &mut self.metrics;
         metrics.gathered(round.lineage.rows());
         metrics.steps(round.laps);
         match round.fate {
@@ -483,10 +509,19 @@ impl Observer for Eyes {
             Fate::Committed => metrics.committed(&round.committed()),
         }
         if round.fate == Fate::Committed {
+            if let Some(drift) = &self.drift {
+                drift.count_round(round);
+            }
             metrics.unknown_fields(round.decided.unknown_fields());
             metrics.explained(round.decided.explanations.count() as u64);
+            for ((shadow, decision, would), events) in round.opinions() {
+                metrics::shadow(shadow, decision, would, events);
+            }
             for (reason, count) in round.reasons() {
                 metrics.rejected(reason, count);
+            }
+            for (rule, count) in round.rules() {
+                metrics.ruled(rule, count);
             }
         }
     }
@@ -521,52 +556,4 @@ impl Round<'_> {
             poll_to_commit: micros(self.ingest_time),
         }
     }
-}
-
-/// Turns SIGTERM and SIGINT into a request to stop; the second one ends the process at once.
-///
-/// # Errors
-/// When the system has no signals to give.
-pub fn stop_on_signals(stop: &Stop) -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stop = stop.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))?;
-    let (ready, is_ready) = mpsc::channel();
-    let body = move || {
-        runtime.block_on(async {
-            let terminate = signal(SignalKind::terminate());
-            let interrupt = signal(SignalKind::interrupt());
-            let (mut terminate, mut interrupt) = match (terminate, interrupt) {
-                (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-                (Err(error), _) | (_, Err(error)) => {
-                    let _ = ready.send(Err(error));
-                    return;
-                }
-            };
-            let _ = ready.send(Ok(()));
-            for again in [false, true] {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                if again {
-                    warn!("asked to stop twice: leaving at once");
-                    std::process::exit(Exit::CheckFailed as i32);
-                }
-                info!("asked to stop");
-                stop.ask();
-            }
-        });
-    };
-    let thread = std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(body);
-    thread.map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))?;
-    is_ready
-        .recv()
-        .map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))?
-        .map_err(|error| Fatal::new(Exit::Bug, "waiting for signals").because(error))
 }

@@ -173,6 +173,14 @@ impl Decision {
             Decision::Decline => "decline",
         }
     }
+
+    /// The decision that is written like this.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Decision> {
+        Decision::ALL
+            .into_iter()
+            .find(|decision| decision.as_str() == text)
+    }
 }
 
 /// SHA-256.

@@ -3,9 +3,10 @@
 //!
 //! Goes through the same stages as a lane, so that the same events get the same bits. Writes one line
 //! of JSON for each event, in order, or the matrix of the features, for which the model need not be
-//! there. Asks no clock: the same file and package give the same output.
+//! there. Asks no clock: the same file and package give the same output. [`compare`] does it with two packages.
 
 mod column;
+pub mod compare;
 mod container;
 mod input;
 mod lines;
@@ -140,6 +141,7 @@ struct ScoredLine<'a> {
     score: f32,
     margin: Option<f32>,
     decision: &'static str,
+    rule: Option<&'a str>,
     explanation: Option<&'a RawValue>,
     model: &'a Model<'a>,
     policy_version: &'a str,
@@ -180,6 +182,7 @@ fn write_lines(
                     score: verdict.score,
                     margin: verdict.margin,
                     decision: verdict.decision.as_str(),
+                    rule: batch.payload().ruled.of(row),
                     explanation,
                     model,
                     policy_version,

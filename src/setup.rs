@@ -4,6 +4,10 @@
 //! error names the file and the key to mend. [`archive`] does the same for the archive.
 
 pub mod archive;
+mod describe;
+mod device;
+mod policy;
+mod shadow;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +15,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray};
 
 use crate::config::{self, Config};
+use crate::decide::CompiledPolicy;
 use crate::decode::{Decoder, Format, Settings as Decoding, UnknownFields};
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::Facts;
 use crate::evidence::columns::EVENT_PREFIX;
 use crate::explain::live::{Narrator, Rows};
-use crate::features::{Definition, FeatureSet, FeatureType};
+use crate::features::{Definition, ExprError, FeatureSet, FeatureType};
 use crate::infer::{Model, Provider, Runtime};
 use crate::lane::{self, Sealer};
 use crate::native::TopicIds;
@@ -29,6 +34,7 @@ use crate::source::{Limits, Topics};
 use crate::stages::Stages;
 use crate::succession::Seat;
 use crate::topics::Identity;
+use shadow::ShadowSetup;
 
 /// How deep a JSON value may be nested where it is passed over.
 const JSON_DEPTH_MAX: usize = 64;
@@ -50,7 +56,9 @@ pub struct Setup {
     roles: (String, String),
     admission: String,
     provider: String,
+    nodes: Option<device::Nodes>,
     narrator: Option<Narrator>,
+    shadows: Vec<ShadowSetup>,
     /// Says on what the model runs.
     pub runtime_document: String,
 }
@@ -59,17 +67,31 @@ impl Setup {
     /// # Errors
     /// When a file is missing or wrong, or the parts do not fit each other.
     pub fn load(config: &Config) -> Result<Setup> {
+        Setup::load_telling(config, &mut |_| ())
+    }
+
+    /// As [`Setup::load`], and tells each thing that was found well as soon as it is known.
+    ///
+    /// # Errors
+    /// As [`Setup::load`].
+    pub fn load_telling(config: &Config, tell: &mut dyn FnMut(String)) -> Result<Setup> {
         let (schema, decoding) = reading(config)?;
-        let package = package(config)?;
+        tell(format!(
+            "input schema with {} fields",
+            schema.fields().len()
+        ));
+        let package = package(config, "model.package", &config.model.package)?;
+        tell(describe::package(config, &package));
         let runtime = Runtime::load(config.model.runtime.as_deref())?;
+        tell(format!("onnxruntime {}", runtime.version()));
         let providers = config
             .model
             .providers
             .iter()
             .map(|provider| match provider {
                 config::Provider::Cpu => Provider::Cpu,
-                config::Provider::Cuda => Provider::Cuda,
-                config::Provider::TensorRt => Provider::TensorRt,
+                config::Provider::Cuda => Provider::Cuda(device::gpu(config)),
+                config::Provider::TensorRt => Provider::TensorRt(device::gpu(config)),
             });
         let mut setup = Setup {
             definitions: package.features.iter().map(definition).collect(),
@@ -84,20 +106,45 @@ impl Setup {
             ),
             admission: String::new(),
             provider: String::new(),
+            nodes: None,
             narrator: None,
+            shadows: Vec::new(),
             runtime_document: String::new(),
         };
         setup.features()?;
+        let features = setup.definitions.len();
+        tell(format!(
+            "{features} features fit the input schema, and read nothing personal"
+        ));
+        setup.policy()?;
+        let rules = setup.package.policy.rules().len();
+        if rules > 0 {
+            tell(format!(
+                "{rules} rules fit the input schema, and read nothing personal"
+            ));
+        }
         let mut model = setup.model()?;
+        tell(setup.describe_model(&model));
         setup.provider = model.provider().to_owned();
-        setup.runtime_document = runtime.document(&setup.provider)?;
+        setup.nodes = device::nodes(&model);
+        setup.runtime_document = runtime.document(&model)?;
         // Golden rows are the better sample; a package without them is tried with made-up ones.
         setup.admission = match model.admission() {
             Some(admission) => admission.to_string(),
             None => model.probe(&sample(&setup.definitions))?.to_string(),
         };
+        tell(setup.describe_admission(&model));
         setup.narrator = narrator(config, &setup.package, &mut model)?;
-        setup.stages()?;
+        tell(setup.describe_reasons());
+        for folder in &config.model.shadows {
+            let (schema, providers) = (&setup.schema, &setup.providers);
+            let shadow = ShadowSetup::load(config, folder, schema, runtime, providers)?;
+            tell(format!("shadow {}", shadow.package.title()));
+            setup.shadows.push(shadow);
+        }
+        let columns = setup.stages()?.evidence_columns(&setup.schema)?;
+        let columns = columns.fields().len();
+        tell(format!("evidence with {columns} columns for each event"));
         Ok(setup)
     }
 
@@ -109,8 +156,32 @@ impl Setup {
         )
     }
 
-    fn model(&self) -> Result<Model> {
+    fn policy(&self) -> Result<CompiledPolicy> {
+        let policy = self.package.policy.clone();
+        policy::compile(policy, &self.schema, &self.package.manifest_path())
+    }
+
+    /// The model, opened once more.
+    ///
+    /// # Errors
+    /// As [`Setup::load`], which has tried it once.
+    pub fn model(&self) -> Result<Model> {
         Model::open(&self.package, self.runtime, &self.providers)
+    }
+
+    /// What explains decisions, if the package says how.
+    #[must_use]
+    pub fn narrator(&self) -> Option<&Narrator> {
+        self.narrator.as_ref()
+    }
+
+    /// Rows to try the model with: the golden ones, or else made-up ones.
+    #[must_use]
+    pub fn trial_rows(&self) -> Vec<ArrayRef> {
+        match &self.package.golden {
+            Some(golden) => golden.columns.clone(),
+            None => sample(&self.definitions),
+        }
     }
 
     /// A new set of stages; each lane has its own.
@@ -121,15 +192,18 @@ impl Setup {
         let decoder = Decoder::new(&self.schema, self.decoding.clone())
             .map_err(|e| Fatal::usage("input.schemas").because(e))?;
         let (event_id, event_time) = &self.roles;
-        Stages::new(
+        let open = |shadow: &ShadowSetup| shadow.open(&self.schema, self.runtime, &self.providers);
+        let shadows = self.shadows.iter().map(open).collect::<Result<_>>()?;
+        let stages = Stages::new(
             &self.schema,
             (event_id, event_time),
             decoder,
             self.features()?,
             self.model()?,
-            self.package.policy.clone(),
+            self.policy()?,
             self.narrator.clone(),
-        )
+        )?;
+        Ok(stages.with_shadows(shadows))
     }
 
     /// What evidence says of these stages, and of payloads that are committed to with this key.
@@ -154,7 +228,13 @@ impl Setup {
             admission: self.admission.clone(),
             config_sha256: config.digest().to_string(),
             commitment_key,
+            shadows: self.shadows.iter().map(ShadowSetup::facts).collect(),
         }
+    }
+
+    /// The packages that score beside it without deciding.
+    pub fn shadows(&self) -> impl Iterator<Item = &Package> {
+        self.shadows.iter().map(|shadow| &shadow.package)
     }
 
     /// The execution providers that run the model.
@@ -205,6 +285,7 @@ impl Setup {
                 total: config.limits.retry_timeout,
             },
             facts: self.facts(config, identity, sealer.commitment_key()),
+            edition: self.package.edition(),
             schema: self.schema.clone(),
             sealer: sealer.clone(),
             seat,
@@ -235,11 +316,12 @@ impl Setup {
     #[must_use]
     pub fn describe(&self) -> String {
         format!(
-            "model {} (sha256 {:.12}) on onnxruntime {} {}, {}",
+            "model {} (sha256 {:.12}) on onnxruntime {} {}{}, {}",
             self.package.title(),
             self.package.model.digest.to_string(),
             self.runtime.version(),
             self.provider,
+            device::said(self.nodes.as_ref()),
             self.admission
         )
     }
@@ -283,10 +365,23 @@ fn narrator(config: &Config, package: &Package, model: &mut Model) -> Result<Opt
     Narrator::open(package, model, rows, language, max_bytes)
 }
 
-/// The package, signed by the key that is trusted, if one is.
-fn package(config: &Config) -> Result<Package> {
+/// The package that decides, then its shadows, without their models.
+///
+/// # Errors
+/// As [`Setup::load`].
+pub fn packages(config: &Config) -> Result<Vec<Package>> {
+    let decides = package(config, "model.package", &config.model.package);
+    let shadows = config.model.shadows.iter();
+    let shadows = shadows.map(|folder| package(config, "model.shadows", folder));
+    std::iter::once(decides).chain(shadows).collect()
+}
+
+/// The package in `folder`, signed by the key that is trusted, if one is. `key` says in errors who asks for it.
+///
+/// # Errors
+/// When it is not as that key signed it, a file is missing, or `model.toml` is wrong.
+pub fn package(config: &Config, key: &'static str, folder: &Path) -> Result<Package> {
     let at = |key: &'static str| move |e: Fatal| Fatal::new(e.exit, config.place(key)).because(e);
-    let folder = &config.model.package;
     match &config.model.trust_key {
         None => Package::load(folder),
         Some(path) => {
@@ -294,7 +389,7 @@ fn package(config: &Config) -> Result<Package> {
             Package::load_signed(folder, &key)
         }
     }
-    .map_err(at("model.package"))
+    .map_err(at(key))
 }
 
 /// The package's features without its model, which may not be trained yet.
@@ -309,15 +404,19 @@ pub fn features(config: &Config, schema: &InputSchema) -> Result<FeatureSet> {
     compile(&definitions, schema, &folder.join(MANIFEST))
 }
 
+/// Everything that is wrong with expressions of `model.toml`.
+fn ill_typed(manifest: &Path, errors: &[ExprError]) -> Fatal {
+    let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Fatal::usage(format!("{}: {}", manifest.display(), list.join("\n")))
+}
+
 fn compile(
     definitions: &[(Definition, FeatureType)],
     schema: &InputSchema,
     manifest: &Path,
 ) -> Result<FeatureSet> {
-    let features = FeatureSet::compile(definitions, schema.arrow()).map_err(|errors| {
-        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Fatal::usage(format!("{}: {}", manifest.display(), list.join("\n")))
-    })?;
+    let features = FeatureSet::compile(definitions, schema.arrow())
+        .map_err(|errors| ill_typed(manifest, &errors))?;
     // What a model is fed is archived in clear.
     if let Some(index) = features
         .reads()
@@ -342,7 +441,7 @@ fn registry(config: &Config) -> Result<Vec<(u32, InputSchema)>> {
     config.input.schemas.iter().map(load).collect()
 }
 
-fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType) {
+pub(crate) fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType) {
     let kind = match feature.kind {
         FeatureKind::Float32 => FeatureType::Float32,
         FeatureKind::Float64 => FeatureType::Float64,
@@ -354,6 +453,7 @@ fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType
         name: feature.name.clone(),
         sql: feature.sql.clone(),
         impute: feature.impute,
+        categories: feature.categories.clone(),
     };
     (definition, kind)
 }
@@ -361,7 +461,16 @@ fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType
 /// Rows to try a model with: numbers of all sizes, and gaps where there may be some. What matters is
 /// only that the rows differ, because the probe asks whether bits depend on a row's neighbours.
 fn sample(definitions: &[(Definition, FeatureType)]) -> Vec<ArrayRef> {
+    // A model may fail on a code that it does not know.
+    let codes = |(definition, _): &(Definition, FeatureType)| {
+        let categories = definition.categories.as_ref();
+        categories.map(|categories| categories.codes().collect::<Vec<f64>>())
+    };
+    let codes: Vec<Option<Vec<f64>>> = definitions.iter().map(codes).collect();
     let number = |feature: usize, row: usize| {
+        if let Some(codes) = &codes[feature] {
+            return codes[row % codes.len()];
+        }
         let step = (row * 7 + feature * 13) % 23;
         let size = libm::pow(10.0, (step % 7) as f64 - 2.0);
         if step.is_multiple_of(2) {
@@ -419,7 +528,11 @@ pub fn require(findings: &[crate::topics::rules::Finding]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::AsArray as _;
+    use arrow::datatypes::Int64Type;
+
     use super::*;
+    use crate::features::Categories;
 
     const SCHEMA: &str = r#"{"type": "record", "name": "event", "fields": [
         {"name": "id", "type": "string"},
@@ -431,6 +544,7 @@ mod tests {
             name: "feature".to_owned(),
             sql: sql.to_owned(),
             impute: None,
+            categories: None,
         };
         let schema = InputSchema::parse(SCHEMA).unwrap();
         compile(
@@ -448,23 +562,45 @@ mod tests {
         Config::load(None, &sets, &config::Environment::default()).unwrap()
     }
 
+    fn decides(config: &Config) -> Result<Package> {
+        package(config, "model.package", &config.model.package)
+    }
+
     #[test]
     fn with_a_trusted_key_only_signed_packages_are_loaded() {
         let key = "data/model-signing/key.pub.pem";
-        let signed = package(&trusting("data/model-signing/package", key)).unwrap();
+        let signed = decides(&trusting("data/model-signing/package", key)).unwrap();
         assert_eq!(signed.name, "fixture-signed");
-        let unsigned = package(&trusting("models/kinds", key)).unwrap_err();
+        let unsigned = decides(&trusting("models/kinds", key)).unwrap_err();
         assert_eq!(unsigned.exit, Exit::Integrity);
         let text = unsigned.to_string();
         let (place, why) = ("model.package", "has no model.sig");
         assert!(text.contains(place) && text.contains(why), "{text}");
         let no_key = trusting("data/model-signing/package", "data/model-signing/key.pem");
-        let refusal = package(&no_key).unwrap_err();
+        let refusal = decides(&no_key).unwrap_err();
         assert_eq!(refusal.exit, Exit::Usage);
         let text = refusal.to_string();
         assert!(
             text.contains("model.trust_key") && text.contains("is a private key"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_model_is_tried_with_codes_that_its_categories_have() {
+        let codes = [("a".to_owned(), 3.0), ("b".to_owned(), 7.0)];
+        let definition = Definition {
+            name: "feature".to_owned(),
+            sql: "id".to_owned(),
+            impute: Some(0.0),
+            categories: Some(Categories::new(codes.into(), -1.0)),
+        };
+        let columns = sample(&[(definition, FeatureType::Int64)]);
+        let values = columns[0].as_primitive::<Int64Type>().values();
+        assert!([3, 7, -1].iter().all(|code| values.contains(code)));
+        assert!(
+            values.iter().all(|value| [3, 7, -1].contains(value)),
+            "{values:?}"
         );
     }
 

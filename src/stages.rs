@@ -1,4 +1,5 @@
-//! The stages between the input and the transaction, in order: decode, features, infer, decide, explain.
+//! The stages between the input and the transaction, in order: decode, features, infer, decide, explain;
+//! then the shadows, which decide nothing.
 //!
 //! Pure but for the inference library: the same values give the same decisions in a lane, offline and
 //! in a replay. Knows no Kafka. The clock is not asked here.
@@ -13,18 +14,20 @@ use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
 use crate::batch::{Batch, Lineage, Origin, Payload};
-use crate::decide::Policy;
+use crate::decide::{CompiledPolicy, Ruled};
 use crate::decode::Decoder;
 use crate::error::{Fatal, Result};
-use crate::evidence::{self, Flags, Kind, Place, Seal, Verdict};
+use crate::evidence::{self, Flags, Kind, Place, Seal, Verdict, columns};
 use crate::explain::live::{Explanations, Narrator};
 use crate::features::{Evaluated, FeatureSet, FeatureType};
 use crate::infer::{self, Model};
 use crate::laps::{Laps, Step};
 use crate::record::{Decision, Stage};
 use crate::schema::InputSchema;
+use crate::shadow::{Opinion, Shadow};
 
 /// The events of a batch, one row for each of its rows; null where there is none.
+#[derive(Clone)]
 pub struct Decoded {
     pub events: RecordBatch,
     /// Fields that were passed over.
@@ -52,8 +55,12 @@ pub struct Scored {
 pub struct Decided {
     pub scored: Scored,
     pub decisions: Vec<Decision>,
+    /// Which of its rules decided, where one did.
+    pub ruled: Ruled,
     /// Why, for the rows that are explained.
     pub explanations: Explanations,
+    /// What each shadow would have said.
+    pub shadows: Vec<Opinion>,
 }
 
 impl Payload for Decoded {
@@ -139,8 +146,9 @@ pub struct Stages {
     decoder: Decoder,
     features: FeatureSet,
     model: Model,
-    policy: Policy,
+    policy: CompiledPolicy,
     narrator: Option<Narrator>,
+    shadows: Vec<Shadow>,
     roles: Roles,
     /// Columns of the event that evidence may hold.
     archived: Vec<usize>,
@@ -155,7 +163,7 @@ impl Stages {
         decoder: Decoder,
         features: FeatureSet,
         model: Model,
-        policy: Policy,
+        policy: CompiledPolicy,
         narrator: Option<Narrator>,
     ) -> Result<Stages> {
         let roles = Roles::of(schema, event_id, event_time)?;
@@ -166,9 +174,16 @@ impl Stages {
             model,
             policy,
             narrator,
+            shadows: Vec::new(),
             roles,
             archived,
         })
+    }
+
+    /// The same, with models that score beside it.
+    #[must_use]
+    pub fn with_shadows(self, shadows: Vec<Shadow>) -> Stages {
+        Stages { shadows, ..self }
     }
 
     /// The columns of evidence for these stages.
@@ -187,11 +202,20 @@ impl Stages {
             .zip(self.features.types())
             .map(|(name, kind)| Field::new(name, arrow_type(kind), true))
             .collect();
-        evidence::row_schema(&events, &features, self.narrator.is_some()).map_err(Fatal::usage)
+        let mut texts = Vec::new();
+        texts.extend(self.has_rules().then_some(columns::RULE));
+        texts.extend(self.narrator.is_some().then_some(columns::EXPLANATION));
+        evidence::row_schema(&events, &features, &texts)
+            .and_then(|schema| evidence::with_shadows(&schema, self.shadows.len()))
+            .map_err(Fatal::usage)
     }
 
     pub fn provider(&self) -> &str {
         self.model.provider()
+    }
+
+    fn has_rules(&self) -> bool {
+        !self.policy.policy().rules().is_empty()
     }
 
     /// Decides every row. Rows that are refused on the way keep their place.
@@ -256,15 +280,22 @@ impl Stages {
                 chunk_rows,
             }
         });
-        let decisions = self.policy.decide(&decidable);
+        let events = &batch.payload().featured.decoded.events;
+        let (decisions, ruled) = self.policy.decide(&decidable, events);
         laps.end(Step::Decide);
         let explanations = self.explain(&batch, &decisions)?;
+        laps.end(Step::Explain);
+        let events = &batch.payload().featured.decoded.events;
+        let shadows = self.shadows.iter_mut();
+        let shadows = shadows.map(|shadow| shadow.judge(events)).collect();
         let decided = batch.map(|_, scored| Decided {
             scored,
             decisions,
+            ruled,
             explanations,
+            shadows,
         });
-        laps.end(Step::Explain);
+        laps.end(Step::Shadow);
         Ok(decided)
     }
 
@@ -325,7 +356,11 @@ impl Stages {
             score: decided.scored.score[row],
             margin: decided.scored.margin.as_ref().map(|margin| margin[row]),
             decision,
-            threshold: self.policy.threshold(decision),
+            // The score did not reach the threshold of a decision that a rule made.
+            threshold: match decided.ruled.of(row) {
+                Some(_) => None,
+                None => self.policy.policy().threshold(decision),
+            },
             chunk_rows: decided.scored.chunk_rows[row],
         }
     }
@@ -362,10 +397,18 @@ impl Stages {
         let empty = |row: usize| without[row] || !is_decoded(lineage, row);
         let mut own = blank(&events, lineage.rows(), empty);
         own.extend(blank(decided.features(), lineage.rows(), empty));
+        if self.has_rules() {
+            let rule = |row: usize| decided.ruled.of(row).filter(|_| lineage.is_live(row));
+            let rules: StringArray = (0..lineage.rows()).map(rule).collect();
+            own.push(Arc::new(rules));
+        }
         if let Some(narrator) = &self.narrator {
             // A row that was refused after it was explained has no decision to explain.
             let empty = |row: usize| without[row] || !lineage.is_live(row);
             own.push(narrator.column(&decided.explanations, empty));
+        }
+        for opinion in &decided.shadows {
+            own.extend(opinion.columns(|row| without[row] || !lineage.is_live(row)));
         }
         evidence::lay_out(schema, &places, &verdicts, &own)
     }

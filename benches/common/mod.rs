@@ -247,6 +247,7 @@ impl Line {
                     score: verdict.score,
                     margin: verdict.margin,
                     decision: verdict.decision,
+                    rule: batch.payload().ruled.of(row),
                 };
                 records::write_scored(&mut bytes, &self.stamp, &scored, |out| {
                     self.stages.write_reasons(out, batch.payload(), row)

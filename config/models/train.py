@@ -8,8 +8,8 @@ Reads the matrix that probity itself computed, so there is no second implementat
     python=$(deploy/setup/python.sh tests/python/oracles.lock)
     $python config/models/train.py --features features.parquet --truth truth.csv
 
-Writes into both packages: model.onnx, golden.json, background.json, the thresholds in model.toml, and
-MODEL_CARD.md. Texts of reasons stand in the first package's model.toml; see reasons.py for the rest of them.
+Writes into both packages: model.onnx, golden.json, background.json, reference.json, the thresholds in model.toml,
+and MODEL_CARD.md. Texts of reasons stand in the first package's model.toml; see reasons.py for the rest of them.
 The other package's model.toml is the first one's under another name. Payments are
 split by time: models are fitted on the first 80 %, thresholds chosen on the next 10 %, and the card
 reports the last 10 %, which nothing else has seen. Seeded and single-threaded: the same matrix gives
@@ -40,6 +40,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 import reasons
+import reference
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import average_precision_score
@@ -327,6 +328,7 @@ def finish(out, name, model, expected, parts, background, known):
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     (folder / "golden.json").write_text(golden(model, parts, known))
     (folder / "background.json").write_text(reasons.background_file(parts.names, background))
+    (folder / "reference.json").write_text(reference.reference(folder, parts.names, parts.fit[0]))
     text = (HERE / BASE / "model.toml").read_text()
     if name != BASE:
         text = derived(text, name)
@@ -388,6 +390,11 @@ def card(name, model, review, decline, figures, parts, background):
         if is_trees(model)
         else ("network, layers of 256 and 128", "Approximate Shapley values (permutations)")
     )
+    important = (
+        "contribute most to the log-odds of the golden rows"
+        if is_trees(model)
+        else "change the log-odds most when their values are shuffled"
+    )
     caught = "\n".join(
         f"| {scenario.replace('_', ' ')} | {share:.0%} |"
         for scenario, share in figures["recall_by_scenario"].items()
@@ -421,6 +428,9 @@ precision of {DECLINE_PRECISION:.0%}.
 
 **Reasons.** {method} of the log-odds, compared with {background} generated payments that are no fraud. They say
 what the model looked at, not what caused a fraud.
+
+**Reference.** Drift is measured from the {len(parts.fit[1]):,} payments to fit: the score, and the ten features that
+{important}. The scores are of payments that the model has seen.
 
 **Limits.** Windows of thirty days are short at the head of a stream: expect more false alerts there.
 The rate of two payments a card and day is part of what was learnt.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from . import exact, models
+from . import distributions, exact, models
 from .trees import Refused, next_float
 
 CHUNK_SIZES = [1, 4, 16, 64]
@@ -25,6 +25,8 @@ PROBABILITY_TOLERANCE = 1e-6
 # Model runs, of one tree each, that are spent on Shapley values by their definition: about a minute.
 BRUTE_FORCE_MAX = 10**9
 SHAP_BACKGROUND_MAX = 100
+# Rows that features are shuffled in, where contributions are not known.
+SHUFFLED_ROWS = 10_000
 
 
 def pack(
@@ -51,6 +53,8 @@ def pack(
     source = models.source(model, width)
     features = checked_features(source, features, list(columns))
     sample = np.column_stack([as_float32(each["name"], columns[each["name"]]) for each in features])
+    # A value that is imputed is missing to whoever looks for drift.
+    given = {each["name"]: sample[:, number].copy() for number, each in enumerate(features)}
     for number, each in enumerate(features):
         if "impute" in each:
             sample[np.isnan(sample[:, number]), number] = np.float32(each["impute"])
@@ -75,6 +79,12 @@ def pack(
     known, measured["contributions"] = contributions(source, background, golden, margin)
 
     names = [each["name"] for each in features]
+    if known is not None:
+        important = distributions.by_contribution(names, known[1])
+    else:
+        some = sample[np.linspace(0, len(sample) - 1, min(SHUFFLED_ROWS, len(sample))).astype(int)]
+        important = distributions.by_shuffling(names, lambda rows: run(onnx_bytes, rows, CHUNK_SIZES[-1])[1], some, seed)
+    reference = distributions.reference(run(onnx_bytes, sample, CHUNK_SIZES[-1])[0], given, important)
     document = {"onnxruntime": onnxruntime.__version__, "chunk_rows": CHUNK_SIZES[-1], "columns": table(names, golden)}
     document |= {"score": encode(score), "margin": encode(margin)}
     if known is not None:
@@ -84,6 +94,7 @@ def pack(
         "model.onnx": onnx_bytes,
         "background.json": as_json({"columns": table(names, background)}),
         "golden.json": as_json(document),
+        "reference.json": reference.encode(),
         "model.toml": manifest(
             name, version, sizes, policy_version, review, decline, source.method, permutations, language, features, reasons
         ).encode(),
@@ -106,6 +117,8 @@ def checked_features(source, features, columns):
             raise Refused(f"feature name {each['name']!r}: write at most 64 ASCII letters, digits and `_`, a letter first, each name once")
         if each["name"] not in columns:
             raise Refused(f"the sample has no column {each['name']}")
+        if "categories" in each:
+            raise Refused(f"feature {each['name']} has categories, which are not packed here: write a CASE in its sql, and the codes in the sample")
         each.setdefault("sql", each["name"])
         if source.impute is not None and each.setdefault("impute", source.impute[number]) != source.impute[number]:
             raise Refused(f"feature {each['name']}: the model's own pipeline imputes {source.impute[number]}, not {each['impute']}")
@@ -262,7 +275,7 @@ def text(value):
 
 def manifest(name, version, sizes, policy_version, review, decline, method, permutations, language, features, reasons):
     lines = [f"name = {text(name)}", f"version = {text(version)}", "", "[model]", 'file = "model.onnx"', f"chunk_rows = {sizes}"]
-    lines += ['golden = "golden.json"', 'matrix = "input"', "", "[output]", 'probability = { name = "score" }', 'margin = { name = "margin" }']
+    lines += ['golden = "golden.json"', 'reference = "reference.json"', 'matrix = "input"', "", "[output]", 'probability = { name = "score" }', 'margin = { name = "margin" }']
     lines += ["", "[policy]", f"version = {text(policy_version)}", f"review = {float(review)!r}", f"decline = {float(decline)!r}"]
     lines += ["", "[reasons]", f"method = {text(method)}", 'background = "background.json"', f"language = {text(language)}"]
     if method == "permutation":
@@ -275,6 +288,9 @@ def manifest(name, version, sizes, policy_version, review, decline, method, perm
         lines += ["", "[[feature]]", f"name = {text(each['name'])}", f"sql = {text(each['sql'])}", 'type = "float32"']
         if "impute" in each:
             lines.append(f"impute = {float(each['impute'])!r}")
+        if "range" in each:
+            lines.append(f"range = [{', '.join(repr(float(value)) for value in each['range'])}]")
+        lines += [f"{key} = {text(each[key])}" for key in ("unit", "description", "personal") if key in each]
     return "\n".join(lines) + "\n"
 
 
@@ -295,6 +311,9 @@ def card(name, version, source, features, accepts, sample, background, measured,
     lines += ["", f"Golden contributions: {measured['contributions']}."]
     lines += ["", "## Background and golden rows", "", "Made up: each column has the quantiles of the sample's column, shuffled by itself "
               f"(seed {seed}), so columns are independent. {measured['copies']} of them have the same values as a row of the sample."]
+    lines += ["", "## Reference", "", f"Drift is measured from the {len(sample)} rows of the sample: how many scores, and values of the "
+              f"{min(distributions.FEATURES, len(features))} most important features, are in which of at most eleven bins. Edges are "
+              "deciles, or all values where there are few. A sample that the model has seen makes its scores look surer than they are."]
     if needed:
         lines += ["", "## Missing values", "", f"The model takes none for {', '.join(needed)}, and no `impute` is set for them."]
     return "\n".join(lines) + "\n"

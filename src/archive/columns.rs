@@ -16,7 +16,9 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::schema::types::ColumnPath;
 
 use super::leaf::GROUP_ROWS;
-use crate::evidence::{Context, FIELD_ID, Facts, Header, Kind, columns};
+use crate::evidence::{
+    Context, FIELD_ID, Facts, Header, Kind, SHADOW_FACTS, columns, field_id, shadow_column,
+};
 use crate::record::Position;
 
 /// Rows of a row group. Also how many distinct event ids a bloom filter is made for.
@@ -74,10 +76,6 @@ pub struct Kinds {
 /// The fixed columns, in the order in which people read them: what, when, the verdict, by which model.
 /// Those of the evidence have ids below 10 or from 64 on, these the ids that are said here. Ids are for ever.
 fn fixed(facts: &Facts) -> Vec<(&'static str, i32, Source)> {
-    let text = |text: &str| {
-        let values = StringArray::from_iter_values([text]);
-        Source::Text(Arc::new(values))
-    };
     // The index and the id of the evidence's own columns are looked up.
     let evidence = |name| (name, 0, Source::Evidence(0));
     vec![
@@ -121,6 +119,12 @@ fn fixed(facts: &Facts) -> Vec<(&'static str, i32, Source)> {
     ]
 }
 
+/// The same text in every row.
+fn text(text: &str) -> Source {
+    let values = StringArray::from_iter_values([text]);
+    Source::Text(Arc::new(values))
+}
+
 impl Columns {
     /// # Errors
     /// When the context has not the columns of evidence.
@@ -145,10 +149,21 @@ impl Columns {
             let name = field.name();
             let named_elsewhere = name.starts_with(columns::EVENT_PREFIX)
                 || name.starts_with(columns::FEATURE_PREFIX)
-                || name == columns::EXPLANATION;
+                || name.starts_with(columns::SHADOW_PREFIX)
+                || [columns::RULE, columns::EXPLANATION].contains(&name.as_str());
             if named_elsewhere {
                 fields.push(field.as_ref().clone());
                 sources.push(Source::Evidence(index));
+            }
+        }
+        for (index, shadow) in context.facts().shadows.iter().enumerate() {
+            let model = format!("{} {}", shadow.model_name, shadow.model_version);
+            let values = [&model, &shadow.policy_version, &shadow.package_sha256];
+            for (what, value) in SHADOW_FACTS.into_iter().zip(values) {
+                let name = shadow_column(index + 1, what);
+                let source = text(value);
+                fields.push(added(&name, field_id(&name), &source));
+                sources.push(source);
             }
         }
         let kind = evidence.index_of(columns::KIND).expect("looked up above");

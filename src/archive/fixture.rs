@@ -86,7 +86,7 @@ pub fn context(model_version: &str) -> Arc<Context> {
             Field::new("amount_minor", DataType::Int64, true),
         ],
         &[Field::new("amount", DataType::Float32, true)],
-        false,
+        &[],
     );
     let facts = Facts {
         cluster_id: "cluster".into(),
@@ -107,6 +107,7 @@ pub fn context(model_version: &str) -> Arc<Context> {
         admission: "deterministic".into(),
         config_sha256: Digest::of(b"config").to_string(),
         commitment_key: "commitment-0123456789abcdef".into(),
+        shadows: Vec::new(),
     };
     Arc::new(Context::new(&schema.unwrap(), facts))
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::DataType;
 
+use super::decided::Deciding;
 use super::file::column;
 use super::verify::violation;
 use crate::archive::store;
@@ -19,13 +20,15 @@ use crate::error::{Fatal, Result};
 use crate::infer::{Model, Provider, Runtime};
 use crate::package::{FeatureKind, Package};
 use crate::record::Digest;
+use crate::schema::InputSchema;
 
 /// The objects of one archive. Each is loaded once.
 pub struct Archived<'a> {
     folder: &'a Path,
     runtime: &'static Runtime,
     packages: BTreeMap<String, Loaded>,
-    policies: BTreeMap<String, Policy>,
+    /// By policy and input schema.
+    pub(super) deciding: BTreeMap<(String, String), Deciding>,
 }
 
 /// A package of the archive, ready to run.
@@ -55,7 +58,7 @@ impl<'a> Archived<'a> {
             folder,
             runtime: Runtime::load(runtime)?,
             packages: BTreeMap::new(),
-            policies: BTreeMap::new(),
+            deciding: BTreeMap::new(),
         })
     }
 
@@ -63,16 +66,20 @@ impl<'a> Archived<'a> {
     ///
     /// # Errors
     /// When it is missing, altered, or none.
-    pub fn policy(&mut self, digest: &str) -> Result<Policy> {
-        if let Some(policy) = self.policies.get(digest) {
-            return Ok(policy.clone());
-        }
+    pub(super) fn policy(&self, digest: &str) -> Result<Policy> {
         let bytes = self.object(digest, layout::policy)?;
         let text = String::from_utf8_lossy(&bytes);
-        let policy = Policy::parse(&text)
-            .ok_or_else(|| violation(format!("the policy {digest} is none")))?;
-        self.policies.insert(digest.to_owned(), policy.clone());
-        Ok(policy)
+        Policy::parse(&text).ok_or_else(|| violation(format!("the policy {digest} is none")))
+    }
+
+    /// The input schema of this digest.
+    ///
+    /// # Errors
+    /// When it is missing, altered, or none.
+    pub(super) fn schema(&self, digest: &str) -> Result<InputSchema> {
+        let bytes = self.object(digest, layout::schema)?;
+        InputSchema::parse(&String::from_utf8_lossy(&bytes))
+            .map_err(|error| violation(format!("the input schema {digest} is none")).because(error))
     }
 
     /// The configuration of this digest, as it was in force.
@@ -104,7 +111,7 @@ impl<'a> Archived<'a> {
     pub fn difference(&mut self, package: &str, recorded: &str) -> Result<Option<String>> {
         let recorded = self.object(recorded, layout::runtime)?;
         let runtime = self.runtime;
-        let ours = runtime.document(self.package(package)?.model.provider())?;
+        let ours = runtime.document(&self.package(package)?.model)?;
         Ok(difference(&recorded, ours.as_bytes()))
     }
 

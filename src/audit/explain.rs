@@ -11,13 +11,16 @@ use arrow::array::ArrayRef;
 use serde::Serialize;
 
 use super::archived::{self, Archived, Loaded};
+use super::decided::Verdicts;
 use super::find::{self, Event, Found};
 use super::ledger::{Filed, Ledger};
 use super::replay::judge;
 use super::show;
 use super::verify::{show_time, violation};
 use crate::archive::leaf::Value;
+use crate::decide::Policy;
 use crate::error::{Exit, Fatal, Result};
+use crate::evidence::columns::RULE;
 use crate::explain::reasons::rank;
 use crate::explain::{Explainer, live};
 use crate::package::{Method, Package};
@@ -105,8 +108,10 @@ pub struct Decided {
     pub score: f32,
     /// In log-odds; none where the package does not name that output.
     pub margin: Option<f32>,
-    /// The bound that the score reached; none for what is approved.
+    /// The bound that the score reached; none for what is approved, or decided by a rule.
     pub threshold: Option<f64>,
+    /// The rule of the policy that made the decision stricter than the score asks for.
+    pub rule: Option<Rule>,
     pub policy_version: String,
     pub policy_sha256: String,
     pub model_name: String,
@@ -119,6 +124,23 @@ pub struct Decided {
     pub runtime_differs: Option<String>,
     /// The score was repeated to the bit.
     pub score_repeated: bool,
+}
+
+/// A rule that decided.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Rule {
+    pub name: String,
+    /// The condition that the event met, as the policy has it.
+    pub when: String,
+    /// What the package says of it.
+    pub description: Option<String>,
+}
+
+impl Rule {
+    /// The condition for people: with a blank for each end of a line.
+    fn condition(&self) -> String {
+        self.when.replace(char::is_control, " ")
+    }
 }
 
 /// Why the margin is what it is: `base`, the contributions of all features and `residual` add up to it.
@@ -350,17 +372,19 @@ impl Retelling<'_> {
         let differs = self
             .archived
             .difference(&name, &cells.text("runtime_sha256"))?;
-        let policy = self.archived.policy(&cells.text("policy_sha256"))?;
-        if policy.decide_one(*score).as_str() != cells.text("decision") {
-            let what = "the policy does not give its decision";
-            told.findings.push(what.to_owned());
-        }
-        let config = self.archived.config(&cells.text("config_sha256"))?;
-        let Loaded { model, package, .. } = self.archived.package(&name)?;
         let rows = find::read_rows(self.folder, filed, row, 1, None)?;
         let rows = rows
             .first()
             .ok_or_else(|| fault("it lacks a row".to_owned()))?;
+        let (policy, schema) = (cells.text("policy_sha256"), cells.text("input_schema"));
+        let deciding = self.archived.deciding(&policy, &schema)?;
+        let policy = deciding.policy().clone();
+        let decided = deciding.decide(&[*score], rows).map_err(fault)?;
+        if let Err(what) = Verdicts::of(rows).map_err(fault)?.compare(&decided, 0) {
+            told.findings.push(what.to_owned());
+        }
+        let config = self.archived.config(&cells.text("config_sha256"))?;
+        let Loaded { model, package, .. } = self.archived.package(&name)?;
         let features = archived::features(package, rows).map_err(fault)?;
         let is_deterministic = cells.text("admission") == "deterministic";
         let again = model.run(&features)?;
@@ -377,6 +401,9 @@ impl Retelling<'_> {
                 Some(Value::F64(threshold)) => Some(*threshold),
                 _ => None,
             },
+            rule: cells
+                .shown(RULE)
+                .map(|name| told_rule(package, &policy, name)),
             policy_version: cells.text("policy_version"),
             policy_sha256: cells.text("policy_sha256"),
             model_name: cells.text("model_name"),
@@ -454,6 +481,19 @@ impl Retelling<'_> {
             comparison,
         )?);
         Ok(())
+    }
+}
+
+/// The rule of this name, with what the policy and the package say of it.
+fn told_rule(package: &Package, policy: &Policy, name: String) -> Rule {
+    let described = package.policy.rule(&name);
+    Rule {
+        when: policy
+            .rule(&name)
+            .map(|rule| rule.when.clone())
+            .unwrap_or_default(),
+        description: described.and_then(|rule| rule.description.clone()),
+        name,
     }
 }
 

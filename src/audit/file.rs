@@ -18,7 +18,8 @@ use super::ledger::Filed;
 use crate::archive::layout::Day;
 use crate::archive::leaf::{Columns, Leaves, RowTree};
 use crate::archive::ledger::Segment;
-use crate::decide::Policy;
+use crate::decide::{Claim, Policy};
+use crate::evidence::columns;
 use crate::record::Digest;
 
 /// Rows that are read at once.
@@ -56,9 +57,19 @@ pub struct Seen {
     pub named: BTreeSet<(Kept, String)>,
 }
 
-/// Where policies come from, by digest; none if there is none that has it.
+/// Where policies come from, by digest.
 pub trait Policies: Sync {
-    fn get(&self, digest: &str) -> Option<Policy>;
+    fn get(&self, digest: &str) -> KeptPolicy;
+}
+
+/// What an archive has under the digest of a policy.
+#[derive(Clone, PartialEq, Debug)]
+pub enum KeptPolicy {
+    Policy(Box<Policy>),
+    /// It has that digest, and is no policy, or of a form that this version does not know.
+    Unreadable,
+    /// It is missing, or another. That is told once, as an object.
+    Missing,
 }
 
 /// Checks the file of a segment against its entry. `columns` is the text that the entry names.
@@ -132,7 +143,7 @@ struct Check<'a> {
     /// Rows that are scored, rejected and gaps.
     kinds: [u64; 3],
     named: BTreeSet<(Kept, String)>,
-    policy: Option<(String, Option<Policy>)>,
+    policy: Option<(String, KeptPolicy)>,
     findings: Vec<Finding>,
 }
 
@@ -304,7 +315,8 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// The policy makes of each score what was decided.
+    /// Each decision is what the policy makes of the score, or what one of its rules makes stricter. Whether the
+    /// rule's condition was met is for `probity replay`.
     fn check_decisions(
         &mut self,
         rows: &RecordBatch,
@@ -316,12 +328,18 @@ impl<'a> Check<'a> {
         let decisions = decisions.as_string::<i32>();
         let thresholds = column(rows, "threshold", &DataType::Float64)?;
         let thresholds = thresholds.as_primitive::<Float64Type>();
+        let rules = optional_column(rows, columns::RULE, &DataType::Utf8)?;
+        let rules = rules.as_ref().map(|rules| rules.as_string::<i32>());
         let policies = column(rows, "policy_sha256", &DataType::Utf8)?;
         let policies = policies.as_string::<i32>();
         for row in 0..rows.num_rows() {
-            let decided = decisions.is_valid(row).then(|| decisions.value(row));
+            let claim = Claim {
+                decision: decisions.is_valid(row).then(|| decisions.value(row)),
+                threshold: thresholds.is_valid(row).then(|| thresholds.value(row)),
+                rule: rules.and_then(|rules| rules.is_valid(row).then(|| rules.value(row))),
+            };
             if kinds.value(row) != "scored" {
-                if decided.is_some() || scores.is_valid(row) {
+                if claim != Claim::default() || scores.is_valid(row) {
                     self.fault(
                         Name::Policy,
                         "a row that was not scored has a score or a decision",
@@ -329,28 +347,29 @@ impl<'a> Check<'a> {
                 }
                 continue;
             }
-            let Some(policy) = self.policy(policies.value(row)) else {
-                // That it is missing is told once, as an object.
-                continue;
+            let policy = match self.policy(policies.value(row)) {
+                KeptPolicy::Policy(policy) => policy,
+                KeptPolicy::Missing => continue,
+                KeptPolicy::Unreadable => {
+                    let what = format!("its policy {} is none", policies.value(row));
+                    self.fault(Name::Policy, what);
+                    continue;
+                }
             };
             let score = scores.is_valid(row).then(|| scores.value(row));
             let Some(score) = score.filter(|score| score.is_finite()) else {
                 self.fault(Name::Policy, "a row is scored and has no score");
                 continue;
             };
-            let threshold = thresholds.is_valid(row).then(|| thresholds.value(row));
-            let decision = policy.decide_one(score);
-            let bound = policy.threshold(decision);
-            let same_bound = bound.map(f64::to_bits) == threshold.map(f64::to_bits);
-            if decided != Some(decision.as_str()) || !same_bound {
-                let what = "a decision is not what the policy makes of its score";
+            if !policy.allows(score, claim) {
+                let what = "a decision is not what the policy makes of its score, nor what its rule makes stricter";
                 self.fault(Name::Policy, what);
             }
         }
         Ok(())
     }
 
-    fn policy(&mut self, digest: &str) -> Option<&Policy> {
+    fn policy(&mut self, digest: &str) -> &KeptPolicy {
         if self
             .policy
             .as_ref()
@@ -358,8 +377,21 @@ impl<'a> Check<'a> {
         {
             self.policy = Some((digest.to_owned(), self.policies.get(digest)));
         }
-        self.policy.as_ref().and_then(|(_, policy)| policy.as_ref())
+        &self.policy.as_ref().expect("it was got").1
     }
+}
+
+/// As [`column`], of a column that only some files have.
+///
+/// # Errors
+/// When it cannot be had as this type.
+pub fn optional_column(
+    rows: &RecordBatch,
+    name: &str,
+    wanted: &DataType,
+) -> Result<Option<ArrayRef>, String> {
+    let is_there = rows.column_by_name(name).is_some();
+    is_there.then(|| column(rows, name, wanted)).transpose()
 }
 
 /// A column as this type, whatever width or encoding a writer chose.

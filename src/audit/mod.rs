@@ -3,12 +3,13 @@
 //! [`verify`] checks everything or a part and reports findings; [`prove`] makes and checks the proof of one
 //! row; [`replay`] decides again what was decided; [`explain`] says why; [`show`] tells the life of one decision.
 //! [`ledger`] reads the entries against the keys that the auditor trusts, [`file`] one segment, [`archived`] the
-//! models and policies, [`find`] looks events up.
+//! models and policies, [`decided`] asks the policies again, [`find`] looks events up.
 //!
 //! Nothing here believes the archive: what is found is compared with what was signed. `schemas/ARCHIVE.md`
 //! is the contract, and names the findings.
 
 pub mod archived;
+pub mod decided;
 pub mod explain;
 pub mod file;
 pub mod find;

@@ -1,6 +1,6 @@
 //! `probity replay`: decides again what was decided, from the archive alone.
 //!
-//! The policy is repeated from the score, always to the bit. The score is repeated from the features with
+//! The policy is repeated from the score, and its rules from the event, always to the bit. The score is repeated from the features with
 //! the archived model: to the bit where the package was admitted as deterministic and this runtime is the
 //! recorded one, else within a tolerance and with the same decision. Rows whose decision hangs on that
 //! tolerance are listed, never hidden.
@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::archived::{self, Archived, Loaded};
+use super::decided::Verdicts;
 use super::file::column;
 use super::find::{self, Event, Found};
 use super::ledger::{Filed, Ledger};
@@ -43,7 +44,7 @@ pub struct Request {
 #[derive(Clone, Default, Debug, Serialize)]
 pub struct Report {
     pub scored: u64,
-    /// Decisions that the policy gives again from the recorded score.
+    /// Decisions that the policy gives again from the recorded score and event, by the same rule or by none.
     pub policy_same: u64,
     /// Scores that are the same to the bit.
     pub bits_same: u64,
@@ -147,15 +148,16 @@ impl Replay<'_> {
         };
         let scores = column(&rows, "score", &DataType::Float32).map_err(|e| fault(&e))?;
         let scores = scores.as_primitive::<Float32Type>().values().to_vec();
-        let decisions = column(&rows, "decision", &DataType::Utf8).map_err(|e| fault(&e))?;
-        let decisions: Vec<&str> = decisions.as_string::<i32>().iter().flatten().collect();
-        let policy = self.archived.policy(&text("policy_sha256")?)?;
+        let (policy, schema) = (text("policy_sha256")?, text("input_schema")?);
+        let deciding = self.archived.deciding(&policy, &schema)?;
+        let policy = deciding.policy().clone();
+        let again = deciding.decide(&scores, &rows).map_err(|e| fault(&e))?;
+        let recorded = Verdicts::of(&rows).map_err(|e| fault(&e))?;
         self.report.scored += scores.len() as u64;
-        for (row, score) in scores.iter().enumerate() {
-            if decisions.get(row) == Some(&policy.decide_one(*score).as_str()) {
-                self.report.policy_same += 1;
-            } else {
-                self.mismatch(place.of(row), "the policy does not give its decision");
+        for row in 0..scores.len() {
+            match recorded.compare(&again, row) {
+                Ok(()) => self.report.policy_same += 1,
+                Err(what) => self.mismatch(place.of(row), what),
             }
         }
         let (name, recorded) = (text("package_sha256")?, text("runtime_sha256")?);
@@ -176,7 +178,7 @@ impl Replay<'_> {
             Ok(Same::Nearly) => self.report.within_tolerance += 1,
             Err(what) => return self.mismatch(place.to_owned(), what),
         }
-        let near = |score: f32| policy.decide_one(score) != policy.decide_one(was);
+        let near = |score: f32| policy.by_thresholds(score) != policy.by_thresholds(was);
         if !is_exact && (near(was - TOLERANCE) || near(was + TOLERANCE)) {
             push(&mut self.report.boundary, place.to_owned());
         }
@@ -243,7 +245,7 @@ pub fn judge(policy: &Policy, is_exact: bool, was: f32, is: f32) -> Result<Same,
         Ok(Same::Bits)
     } else if is_exact {
         Err("its score has other bits")
-    } else if is_near && policy.decide_one(was) == policy.decide_one(is) {
+    } else if is_near && policy.by_thresholds(was) == policy.by_thresholds(is) {
         Ok(Same::Nearly)
     } else {
         Err("its score is another")
@@ -281,7 +283,7 @@ impl Report {
     fn to_text(&self) -> String {
         let mut lines = self.packages.clone();
         lines.push(format!(
-            "{} decisions of {} follow from their scores by the policy",
+            "{} decisions of {} follow from score and event by the policy",
             self.policy_same, self.scored
         ));
         lines.push(format!(

@@ -9,6 +9,7 @@ use super::prove::{Proof, Shown};
 use super::verify::show_time;
 use crate::archive::leaf::Value;
 use crate::error::Result;
+use crate::evidence::columns;
 
 /// Says everything that the archive knows of a row, and how far it is proven.
 ///
@@ -60,14 +61,11 @@ pub fn page(folder: &Path, ledger: &Ledger, found: Found) -> Result<String> {
                 "score",
                 format!("{}, margin {}", page.text("score"), page.text("margin")),
             );
-            line(
-                "decision",
-                format!(
-                    "{}, threshold {}",
-                    page.text("decision"),
-                    page.text("threshold")
-                ),
-            );
+            let why = match page.get(columns::RULE) {
+                Some(_) => format!("by rule {}", page.text(columns::RULE)),
+                None => format!("threshold {}", page.text("threshold")),
+            };
+            line("decision", format!("{}, {why}", page.text("decision")));
         }
         "rejected" => line(
             "rejected",
@@ -204,14 +202,20 @@ fn unproven(folder: &Path, ledger: &Ledger, found: Found) -> Result<Named> {
 struct Page(Vec<(String, Value)>);
 
 impl Page {
+    fn get(&self, name: &str) -> Option<&Value> {
+        let found = self.0.iter().find(|(column, _)| column == name);
+        found
+            .map(|(_, value)| value)
+            .filter(|value| **value != Value::Null)
+    }
+
     fn text(&self, name: &str) -> String {
-        let value = self.0.iter().find(|(column, _)| column == name);
-        match value {
-            Some((_, Value::Null)) | None => "none".to_owned(),
-            Some((_, Value::Time(time))) => show_time(*time),
+        match self.get(name) {
+            None => "none".to_owned(),
+            Some(Value::Time(time)) => show_time(*time),
             // Quoted only where it must be, to stay on its line.
-            Some((_, Value::Text(text))) if !text.contains(char::is_control) => text.clone(),
-            Some((_, value)) => value.to_string(),
+            Some(Value::Text(text)) if !text.contains(char::is_control) => text.clone(),
+            Some(value) => value.to_string(),
         }
     }
 

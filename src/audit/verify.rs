@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::Output;
-use super::file::{self, Kept, Policies, Seen};
+use super::file::{self, Kept, KeptPolicy, Policies, Seen};
 use super::finding::{Finding, Name};
 use super::ledger::{self, Filed, Ledger};
 use crate::archive::leaf::Columns;
@@ -348,7 +348,7 @@ fn check_file(store: &dyn Store, filed: &Filed, library: &Library) -> Result<See
 struct Library {
     store: Arc<dyn Store>,
     columns: Mutex<BTreeMap<Digest, Option<Arc<Columns>>>>,
-    policies: Mutex<BTreeMap<String, Option<Policy>>>,
+    policies: Mutex<BTreeMap<String, KeptPolicy>>,
     event_ids: Mutex<BTreeMap<Digest, Option<String>>>,
     findings: Mutex<Vec<Finding>>,
 }
@@ -405,13 +405,19 @@ impl Library {
 }
 
 impl Policies for Library {
-    fn get(&self, digest: &str) -> Option<Policy> {
+    fn get(&self, digest: &str) -> KeptPolicy {
         let mut known = self.policies.lock().expect("a panic ends the process");
-        let read = || {
+        let text = || {
             let wanted = Digest::parse(digest)?;
             let bytes = store::get(&*self.store, &layout::policy(wanted)).ok()??;
-            let policy = Policy::parse(std::str::from_utf8(&bytes).ok()?)?;
-            (policy.digest() == wanted).then_some(policy)
+            (Digest::of(&bytes) == wanted).then_some(bytes)
+        };
+        let read = || match text() {
+            None => KeptPolicy::Missing,
+            Some(bytes) => match std::str::from_utf8(&bytes).ok().and_then(Policy::parse) {
+                Some(policy) => KeptPolicy::Policy(Box::new(policy)),
+                None => KeptPolicy::Unreadable,
+            },
         };
         known.entry(digest.to_owned()).or_insert_with(read).clone()
     }

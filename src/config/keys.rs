@@ -2,6 +2,7 @@
 //! `config/probity.toml`.
 
 use super::*;
+use crate::shadow::SHADOWS_MAX;
 
 const FORMATS: [(&str, Format); 3] = [
     ("json", Format::Json),
@@ -40,6 +41,7 @@ impl Config {
         let batch = Batch::read(reader);
         let model = Model::read(reader);
         let explain = Explain::read(reader);
+        let drift = Drift::read(reader);
         let output = Output::read(reader, &input.topic);
         Config {
             pipeline,
@@ -47,6 +49,7 @@ impl Config {
             batch,
             model,
             explain,
+            drift,
             output,
             keys: Keys::read(reader),
             archive: Archive::read(reader),
@@ -113,10 +116,15 @@ impl Model {
     fn read(reader: &mut Reader) -> Model {
         Model {
             package: required_path(reader, "model.package", "models/card-risk"),
+            shadows: shadows(reader),
             watch_interval: reader.duration("model.watch_interval", "5s", ["0ms", "1h"]),
             trust_key: reader.path("model.trust_key", ""),
             providers: reader.choices("model.providers", &[Provider::Cpu], &PROVIDERS),
             runtime: reader.path("model.runtime", ""),
+            gpu: Gpu {
+                device: reader.number("model.gpu.device", 0, 0..=255),
+                memory_bytes: reader.size("model.gpu.memory", "1GiB", ["64MiB", "1024GiB"]),
+            },
         }
     }
 }
@@ -129,6 +137,16 @@ impl Explain {
             one_in: reader.number("explain.one_in", 100, 0..=1_000_000_000),
             language: Some(language).filter(|language| !language.is_empty()),
             memory_bytes: reader.size("explain.memory", "256MiB", ["1MiB", "16GiB"]),
+        }
+    }
+}
+
+impl Drift {
+    fn read(reader: &mut Reader) -> Drift {
+        Drift {
+            window: reader.duration("drift.window", "1h", ["0ms", "168h"]),
+            rows_min: reader.number("drift.rows_min", 1000, 1..=1_000_000_000),
+            alert: reader.decimal("drift.alert", 0.25, 0.001..=100.0),
         }
     }
 }
@@ -247,6 +265,18 @@ impl Limits {
             stuck_after: limit("stuck_after", "1m", "1s", "1h"),
         }
     }
+}
+
+fn shadows(reader: &mut Reader) -> Vec<PathBuf> {
+    let folders = reader.paths("model.shadows");
+    if folders.len() > SHADOWS_MAX {
+        let what = format!(
+            "names {} packages; each costs as much as the one that decides: write {SHADOWS_MAX} at most",
+            folders.len()
+        );
+        reader.problem("model.shadows", &what);
+    }
+    folders
 }
 
 fn required_path(reader: &mut Reader, key: &str, default: &str) -> PathBuf {

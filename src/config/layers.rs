@@ -286,6 +286,20 @@ impl Value {
         }
     }
 
+    pub fn decimal(&self) -> Result<f64, String> {
+        let parse = |text: &str| {
+            text.parse()
+                .map_err(|_| format!("is {text:?}; write a number"))
+        };
+        match self {
+            Value::Integer(integer) => parse(&integer.to_string()),
+            // TOML allows underscores between digits.
+            Value::Float(text) => parse(&text.replace('_', "")),
+            Value::Untyped(text) => parse(text),
+            other => Err(format!("is {}; write a number", other.kind())),
+        }
+    }
+
     pub fn boolean(&self) -> Result<bool, String> {
         match self {
             Value::Boolean(value) => Ok(*value),

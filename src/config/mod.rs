@@ -43,6 +43,7 @@ pub struct Config {
     pub batch: Batch,
     pub model: Model,
     pub explain: Explain,
+    pub drift: Drift,
     pub output: Output,
     pub keys: Keys,
     pub archive: Archive,
@@ -108,6 +109,8 @@ pub struct Batch {
 pub struct Model {
     /// Folder of the model package.
     pub package: PathBuf,
+    /// Folders of the packages that score beside it without deciding; at most [`SHADOWS_MAX`](crate::shadow::SHADOWS_MAX).
+    pub shadows: Vec<PathBuf>,
     /// How often it is looked whether the folder has another package; zero: never.
     pub watch_interval: Duration,
     /// The public key of who may sign packages; `None`: they need no signature.
@@ -116,6 +119,16 @@ pub struct Model {
     pub providers: Vec<Provider>,
     /// The shared library of ONNX Runtime; `None`: as `ORT_DYLIB_PATH` says.
     pub runtime: Option<PathBuf>,
+    pub gpu: Gpu,
+}
+
+/// Read with a provider other than the CPU only.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    /// As CUDA counts the devices that are visible.
+    pub device: usize,
+    /// What one session, that is one lane, may take of its memory.
+    pub memory_bytes: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,6 +156,17 @@ pub enum ExplainedRows {
     /// Those that are reviewed or declined, and a sample of the others.
     NotApproved,
     All,
+}
+
+/// How far scores and features lie from the package's reference. It is told, and nothing follows.
+#[derive(Clone, Debug)]
+pub struct Drift {
+    /// How long a window is at least; zero: there is none.
+    pub window: Duration,
+    /// How many rows it has at least.
+    pub rows_min: usize,
+    /// A population stability index above it is a warning.
+    pub alert: f64,
 }
 
 #[derive(Clone, Debug)]

@@ -143,6 +143,15 @@ impl Reader {
         self.take(key, default, parse, usize::to_string)
     }
 
+    pub fn decimal(&mut self, key: &str, default: f64, limits: RangeInclusive<f64>) -> f64 {
+        let parse = |value: &Value| {
+            let number = value.decimal()?;
+            let within = Some(number).filter(|number| limits.contains(number));
+            within.ok_or_else(|| outside(&number.to_string(), limits.start(), limits.end()))
+        };
+        self.take(key, default, parse, |number| format!("{number:?}"))
+    }
+
     pub fn duration(&mut self, key: &str, default: &str, limits: [&str; 2]) -> Duration {
         let show = |duration: &Duration| units::show_duration(*duration);
         self.quantity(key, default, limits, units::duration, show)
@@ -181,6 +190,22 @@ impl Reader {
     pub fn path(&mut self, key: &str, default: &str) -> Option<PathBuf> {
         let text = self.take(key, default.to_owned(), path_text, |text| quoted(text));
         (!text.is_empty()).then(|| self.folder.join(text))
+    }
+
+    /// A list of files or folders, each as [`Reader::path`].
+    pub fn paths(&mut self, key: &str) -> Vec<PathBuf> {
+        let parse = |value: &Value| {
+            let texts = value.list()?.into_iter();
+            let paths = texts.map(|text| match (text.is_empty(), value) {
+                (true, _) => Err("has an empty name; take it out".to_owned()),
+                (false, Value::List(_)) => Ok(text),
+                (false, _) => absolute(&text),
+            });
+            paths.collect()
+        };
+        let show = |texts: &Vec<String>| list(texts.iter().map(String::as_str));
+        let texts = self.take(key, Vec::new(), parse, show);
+        texts.iter().map(|text| self.folder.join(text)).collect()
     }
 
     /// Every key below `prefix`, each a number with a path.
@@ -393,7 +418,11 @@ fn path_text(value: &Value) -> Result<String, String> {
     if text.is_empty() || matches!(value, Value::Text(_)) {
         return Ok(text);
     }
-    let absolute = std::path::absolute(&text)
+    absolute(&text)
+}
+
+fn absolute(text: &str) -> Result<String, String> {
+    let absolute = std::path::absolute(text)
         .ok()
         .and_then(|path| path.into_os_string().into_string().ok());
     absolute.ok_or_else(|| {

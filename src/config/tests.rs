@@ -91,6 +91,17 @@ fn the_default_file_lists_every_key_with_its_default() {
 }
 
 #[test]
+fn the_example_for_a_gpu_is_a_configuration() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/gpu.toml");
+    let config = Config::load(Some(Path::new(file)), &[], &environment(&[])).unwrap();
+    assert_eq!(config.model.providers, [Provider::Cuda]);
+    assert_eq!(config.model.gpu.memory_bytes, 2 << 30);
+    assert_eq!(config.batch.max_rows, 65_536);
+    assert!(config.model.package.join("model.toml").exists());
+    assert!(config.input.schema.exists());
+}
+
+#[test]
 fn no_section_of_the_default_file_goes_without_a_comment() {
     let text = std::fs::read_to_string(DEFAULT_FILE).unwrap();
     for block in text.split("\n\n") {
@@ -165,6 +176,13 @@ fn paths_start_at_the_file_or_at_the_working_directory() {
     );
     assert_eq!(defaults().model.runtime, None);
     assert_eq!(defaults().model.trust_key, None);
+    std::fs::write(&file, "[model]\nshadows = [\"a\", \"/b\"]").unwrap();
+    let config = Config::load(Some(&file), &[], &environment(&[])).unwrap();
+    let there = [folder.path().join("a"), PathBuf::from("/b")];
+    assert_eq!(config.model.shadows, there);
+    let set = ["model.shadows=a, /b".to_owned()];
+    let config = Config::load(Some(&file), &set, &environment(&[])).unwrap();
+    assert_eq!(config.model.shadows, [here.join("a"), PathBuf::from("/b")]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Fatal, Result};
 use crate::keys::Keys;
 
-const FILES: [(&str, &[u8]); 5] = [
+const FILES: [(&str, &[u8]); 6] = [
     ("payment.avsc", include_bytes!("../../schemas/payment.avsc")),
     (
         "card-risk/model.toml",
@@ -23,6 +23,10 @@ const FILES: [(&str, &[u8]); 5] = [
     (
         "card-risk/background.json",
         include_bytes!("../../config/models/card-risk/background.json"),
+    ),
+    (
+        "card-risk/reference.json",
+        include_bytes!("../../config/models/card-risk/reference.json"),
     ),
 ];
 

@@ -33,8 +33,8 @@ use crate::record::{Digest, NextOffset, Offset};
 
 use encode::Encoder;
 pub use rows::{
-    COMMITMENT_LEN, FIELD_ID, Flags, Kind, Payload, Place, SALT_LEN, Seal, Verdict, columns,
-    field_id, lay_out, row_schema,
+    COMMITMENT_LEN, FIELD_ID, Flags, Kind, Payload, Place, SALT_LEN, SHADOW_FACTS, Seal, Verdict,
+    columns, field_id, lay_out, row_schema, shadow_column, with_shadows,
 };
 pub use signature::{SIGNATURE, sign, verify};
 
@@ -177,6 +177,19 @@ pub struct Facts {
     pub config_sha256: String,
     /// Names the secret key of the payloads' commitments.
     pub commitment_key: String,
+    /// The models that scored without deciding, in the order of their columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<ShadowFacts>,
+}
+
+/// A model that scored without deciding.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowFacts {
+    pub model_name: String,
+    pub model_version: String,
+    pub package_sha256: String,
+    pub policy_version: String,
 }
 
 /// The columns of the rows and the [`Facts`] that hold for all of them.

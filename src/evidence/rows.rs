@@ -1,8 +1,9 @@
 //! The columns of evidence, and the rows of one batch laid out in them.
 //!
 //! Columns that every pipeline has come first, in a fixed order; then the event's columns that are
-//! not personal, as `event_<name>`; then the model's inputs, as `feature_<name>`; then, where the package
-//! explains, `explanation`. All are nullable where a rejected record or a gap has nothing to say.
+//! not personal, as `event_<name>`; then the model's inputs, as `feature_<name>`; then `rule`, where the policy
+//! has rules, and `explanation`, where the package explains; then what shadows said, as `shadow_<n>_<what>`. All
+//! are nullable where a rejected record or a gap has nothing to say.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,8 +42,11 @@ pub mod columns {
     pub const REJECT_REASON: &str = "reject_reason";
     pub const EVENT_PREFIX: &str = "event_";
     pub const FEATURE_PREFIX: &str = "feature_";
+    /// Only where the policy has rules.
+    pub const RULE: &str = "rule";
     /// Only where the package says how to explain.
     pub const EXPLANATION: &str = "explanation";
+    pub const SHADOW_PREFIX: &str = "shadow_";
 }
 
 /// What a row stands for.
@@ -125,20 +129,12 @@ pub fn field_id(name: &str) -> i32 {
     i32::try_from(id).expect("thirty bits and a little fit")
 }
 
-/// The columns of a row: `events` are those of the input schema that are not personal. `is_explained` says that there
-/// may be explanations.
+/// The columns of a row: `events` are those of the input schema that are not personal, `texts` those that only some
+/// packages have, after all others.
 ///
 /// # Errors
 /// Two names that share an id or a column name; one of them must be renamed.
-pub fn row_schema(
-    events: &[Field],
-    features: &[Field],
-    is_explained: bool,
-) -> Result<Schema, String> {
-    let own = |name: String, kind: DataType| {
-        let id = field_id(&name);
-        Field::new(name, kind, true).with_metadata(id_metadata(id))
-    };
+pub fn row_schema(events: &[Field], features: &[Field], texts: &[&str]) -> Result<Schema, String> {
     let named = |prefix: &str, field: &Field| {
         own(
             format!("{prefix}{}", field.name()),
@@ -156,9 +152,45 @@ pub fn row_schema(
             .iter()
             .map(|field| named(columns::FEATURE_PREFIX, field)),
     );
-    if is_explained {
-        fields.push(own(columns::EXPLANATION.to_owned(), DataType::Utf8));
+    let texts = texts.iter();
+    fields.extend(texts.map(|name| own((*name).to_owned(), DataType::Utf8)));
+    distinct(fields)
+}
+
+/// What the archive says of a shadow in every row.
+pub const SHADOW_FACTS: [&str; 3] = ["model", "policy_version", "package_sha256"];
+
+/// The name of a column of the shadow with this number, from 1 on.
+#[must_use]
+pub fn shadow_column(number: usize, what: &str) -> String {
+    format!("{}{number}_{what}", columns::SHADOW_PREFIX)
+}
+
+/// The columns of a row, and those of so many shadows: the score and the decision of each.
+///
+/// # Errors
+/// As [`row_schema`].
+pub fn with_shadows(schema: &Schema, shadows: usize) -> Result<Schema, String> {
+    let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+    for number in 1..=shadows {
+        for (what, kind) in [("score", DataType::Float32), ("decision", DataType::Utf8)] {
+            fields.push(own(shadow_column(number, what), kind));
+        }
     }
+    // Those that the archive adds must fit in as well.
+    let names = (1..=shadows).flat_map(|n| SHADOW_FACTS.map(|what| shadow_column(n, what)));
+    let added = names.map(|name| own(name, DataType::Utf8));
+    distinct(fields.iter().cloned().chain(added).collect())?;
+    Ok(Schema::new(fields))
+}
+
+/// A column whose id follows from its name.
+fn own(name: String, kind: DataType) -> Field {
+    let id = field_id(&name);
+    Field::new(name, kind, true).with_metadata(id_metadata(id))
+}
+
+fn distinct(fields: Vec<Field>) -> Result<Schema, String> {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for field in &fields {
         if let Some(other) = seen.insert(&field.metadata()[FIELD_ID], field.name()) {
@@ -225,7 +257,8 @@ pub struct Verdict {
     pub score: f32,
     pub margin: Option<f32>,
     pub decision: Decision,
-    /// The lowest score that gets this decision; none where every score below the others' gets it.
+    /// The lowest score that gets this decision; none where every score below the others' gets it, or a rule
+    /// made the decision.
     pub threshold: Option<f64>,
     /// The size of the chunk that the row was run in; its bits may depend on it.
     pub chunk_rows: u16,

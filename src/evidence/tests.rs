@@ -24,6 +24,7 @@ fn facts() -> Facts {
         admission: "deterministic".into(),
         config_sha256: Digest::of(b"config").to_string(),
         commitment_key: "commitment-0123456789abcdef".into(),
+        shadows: Vec::new(),
     }
 }
 
@@ -31,9 +32,27 @@ fn context() -> Arc<Context> {
     let schema = row_schema(
         &[Field::new("id", DataType::Utf8, true)],
         &[Field::new("amount", DataType::Float32, true)],
-        false,
+        &[],
     );
     Arc::new(Context::new(&schema.unwrap(), facts()))
+}
+
+#[test]
+fn what_only_some_packages_have_comes_last_with_an_id_of_its_name() {
+    let features = [Field::new("amount", DataType::Float32, true)];
+    let texts = [columns::RULE, columns::EXPLANATION];
+    let schema = row_schema(&[], &features, &texts).unwrap();
+    let fields = schema.fields().iter().rev().take(3);
+    let names: Vec<&str> = fields.clone().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["explanation", "rule", "feature_amount"]);
+    for field in fields.take(2) {
+        assert_eq!(
+            (field.data_type(), field.is_nullable()),
+            (&DataType::Utf8, true)
+        );
+        let id = field_id(field.name()).to_string();
+        assert_eq!(field.metadata()[FIELD_ID], id);
+    }
 }
 
 /// Rows from `first` on; `lens` are how many offsets each covers, more than one being a gap.

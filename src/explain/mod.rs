@@ -21,7 +21,7 @@ mod check;
 mod ensemble;
 mod graph;
 pub mod live;
-mod onnx;
+pub(crate) mod onnx;
 mod permutation;
 mod plan;
 pub mod reasons;
@@ -111,6 +111,24 @@ impl Explainer {
                 .map_err(refuse)?;
         }
         Ok(Some(explainer))
+    }
+
+    /// What explaining by an exact method will take, from the package alone: the model is not run. None where the
+    /// method is approximate, or there are no reasons.
+    ///
+    /// # Errors
+    /// Why the model cannot be explained by that method within `max_bytes`.
+    pub fn forecast(
+        package: &Package,
+        max_bytes: usize,
+    ) -> std::result::Result<Option<String>, String> {
+        match &package.reasons {
+            Some(reasons) if reasons.method != Method::Permutation => {
+                let (kind, base) = exact(package, reasons, max_bytes)?;
+                Ok(Some(Explainer { kind, base }.summary()))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The mean margin of the background rows, from which contributions count.

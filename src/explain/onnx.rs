@@ -1,4 +1,5 @@
-//! The few parts of an ONNX file that explanations read: the nodes of the graph, their attributes, and constants.
+//! The few parts of an ONNX file that are read here: the nodes of the graph, their attributes, and constants, which
+//! explanations follow; and what the file says of itself, which people are shown.
 //!
 //! Field numbers are those of `onnx.proto`, version 3 of the format. What is not named here is passed over.
 
@@ -13,10 +14,25 @@ pub const DOUBLE: i32 = 11;
 pub struct Model {
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
+    #[prost(string, tag = "2")]
+    pub producer_name: String,
+    #[prost(string, tag = "3")]
+    pub producer_version: String,
     #[prost(message, optional, tag = "7")]
     pub graph: Option<Graph>,
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<Opset>,
+    #[prost(message, repeated, tag = "14")]
+    pub metadata_props: Vec<Entry>,
+    #[prost(message, repeated, tag = "25")]
+    pub functions: Vec<Function>,
+}
+
+/// An operator that the file defines by others.
+#[derive(Clone, PartialEq, Message)]
+pub struct Function {
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<Node>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -68,12 +84,17 @@ pub struct Attribute {
     pub s: Option<Vec<u8>>,
     #[prost(message, optional, tag = "5")]
     pub t: Option<Tensor>,
+    /// What a node such as `If` runs.
+    #[prost(message, optional, tag = "6")]
+    pub g: Option<Graph>,
     #[prost(float, repeated, packed = "false", tag = "7")]
     pub floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub strings: Vec<Vec<u8>>,
+    #[prost(message, repeated, tag = "11")]
+    pub graphs: Vec<Graph>,
     #[prost(int32, tag = "20")]
     pub kind: i32,
 }
@@ -122,6 +143,24 @@ pub struct ValueInfo {
 pub struct Type {
     #[prost(message, optional, tag = "1")]
     pub tensor: Option<TensorType>,
+    #[prost(message, optional, boxed, tag = "4")]
+    pub sequence: Option<Box<SequenceType>>,
+    #[prost(message, optional, boxed, tag = "5")]
+    pub map: Option<Box<MapType>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct SequenceType {
+    #[prost(message, optional, tag = "1")]
+    pub elem_type: Option<Type>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct MapType {
+    #[prost(int32, tag = "1")]
+    pub key_type: i32,
+    #[prost(message, optional, tag = "2")]
+    pub value_type: Option<Type>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -138,11 +177,13 @@ pub struct Shape {
     pub dim: Vec<Dimension>,
 }
 
-/// Without a value, of any size.
+/// Without a value, of any size, which may have a name.
 #[derive(Clone, PartialEq, Message)]
 pub struct Dimension {
     #[prost(int64, optional, tag = "1")]
     pub value: Option<i64>,
+    #[prost(string, optional, tag = "2")]
+    pub param: Option<String>,
 }
 
 impl Node {

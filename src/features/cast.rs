@@ -195,6 +195,11 @@ pub(super) fn single(array: &ArrayRef) -> Float32Array {
         .collect()
 }
 
+/// Whole numbers below 2^53 as integers, which they are to the bit.
+pub(super) fn whole(array: &Float64Array) -> PrimitiveArray<Int64Type> {
+    array.unary(|value| value as i64)
+}
+
 /// `array` with `value` in the place of each NULL.
 pub(super) fn filled<T: ArrowPrimitiveType>(
     array: &PrimitiveArray<T>,

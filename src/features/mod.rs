@@ -47,8 +47,11 @@
 //!   is one and nothing else. Doubles and timestamps have no text.
 //! - Text is compared by code point. LENGTH counts characters. LOWER follows Unicode.
 //! - A Float32 column is widened exactly: `score = 0.9` never holds for one, since 0.9 is no float.
+//! - **Categories** turn the text of an expression into its code, and any other text into the code that is kept
+//!   for it. NULL is no text, and stays NULL.
 
 mod cast;
+mod categories;
 mod check;
 mod choice;
 mod error;
@@ -72,6 +75,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, Schema};
 
 use crate::record::Digest;
 
+pub use categories::Categories;
 use error::Fault;
 pub use error::{ExprError, Place};
 use eval::{Inputs, evaluate};
@@ -84,6 +88,8 @@ pub struct Definition {
     pub sql: String,
     /// Stands for NULL.
     pub impute: Option<f64>,
+    /// The expression is a text, and this says its number.
+    pub categories: Option<Categories>,
 }
 
 /// What the input of the model wants.
@@ -107,6 +113,8 @@ pub enum FeatureType {
 pub struct Evaluated {
     /// One array for each feature, in the order of the definitions.
     pub columns: Vec<ArrayRef>,
+    /// For each column, the rows that have a value of their own, if the package stands in for others.
+    given: Vec<Option<NullBuffer>>,
     /// The rows in which nothing was imputed; all of them if there is none.
     complete: Option<NullBuffer>,
 }
@@ -116,6 +124,13 @@ impl Evaluated {
     #[must_use]
     pub fn is_imputed(&self, row: usize) -> bool {
         self.complete.as_ref().is_some_and(|rows| rows.is_null(row))
+    }
+
+    /// The rows in which the feature of this index is neither missing nor imputed; `None`: all of them.
+    #[must_use]
+    pub fn known(&self, feature: usize) -> Option<&NullBuffer> {
+        let given = self.given[feature].as_ref();
+        given.or_else(|| self.columns[feature].nulls())
     }
 }
 
@@ -133,6 +148,7 @@ struct Feature {
     node: Node,
     feature_type: FeatureType,
     impute: Option<f64>,
+    categories: Option<Categories>,
 }
 
 impl FeatureSet {
@@ -193,14 +209,17 @@ impl FeatureSet {
     #[must_use]
     pub fn complete(&self, events: &RecordBatch) -> Evaluated {
         let inputs = self.columns.load(events);
-        let mut complete = None;
-        let columns = self.features.iter().map(|feature| {
-            let (column, nulls) = feature.evaluate(&inputs);
-            complete = NullBuffer::union(complete.as_ref(), nulls.as_ref());
-            column
+        let evaluated = self
+            .features
+            .iter()
+            .map(|feature| feature.evaluate(&inputs));
+        let (columns, given): (Vec<ArrayRef>, Vec<Option<NullBuffer>>) = evaluated.unzip();
+        let complete = given.iter().fold(None, |all, nulls| {
+            NullBuffer::union(all.as_ref(), nulls.as_ref())
         });
         Evaluated {
-            columns: columns.collect(),
+            columns,
+            given,
             complete,
         }
     }
@@ -220,7 +239,7 @@ impl FeatureSet {
         self.features.iter().map(|feature| feature.feature_type)
     }
 
-    /// The feature-spec hash: of names, types, canonical expressions and impute values. White space,
+    /// The feature-spec hash: of names, types, canonical expressions, impute values and categories. White space,
     /// comments, case of keywords and redundant parentheses do not change it.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -237,12 +256,26 @@ impl Feature {
     ) -> Result<Feature, ExprError> {
         let subject = subject(definition);
         let node = check::compile(&definition.sql, events, columns)
-            .and_then(|node| for_model(node, feature_type))
+            .and_then(|node| match &definition.categories {
+                Some(_) => of_categories(node),
+                None => for_model(node, feature_type),
+            })
             .map_err(|fault| fault.into_error(&subject, &definition.sql))?;
         if let Some(value) = definition.impute
             && !can_impute(feature_type, value)
         {
             let message = format!("impute = {value:?} is no value of type {feature_type:?}");
+            return Err(refused(definition, &message));
+        }
+        let is_no_code = |code: &f64| !holds(feature_type, *code);
+        if let Some(code) = definition
+            .categories
+            .iter()
+            .flat_map(Categories::codes)
+            .find(is_no_code)
+        {
+            let message =
+                format!("the category's code {code:?} is no value of type {feature_type:?}");
             return Err(refused(definition, &message));
         }
         let name = definition.name.clone();
@@ -253,14 +286,22 @@ impl Feature {
             node,
             feature_type,
             impute,
+            categories: definition.categories.clone(),
         })
     }
 
     /// The value in each row, and in which rows it was imputed: those are null in the second.
     fn evaluate(&self, inputs: &Inputs) -> (ArrayRef, Option<NullBuffer>) {
         let array = evaluate(&self.node, inputs).into_rows(inputs.rows);
+        let array: ArrayRef = match &self.categories {
+            Some(categories) => Arc::new(categories.encode(array.as_string())),
+            None => array,
+        };
         let array: ArrayRef = match self.feature_type {
             FeatureType::Float32 => Arc::new(cast::single(&array)),
+            FeatureType::Int64 if self.categories.is_some() => {
+                Arc::new(cast::whole(array.as_primitive()))
+            }
             _ => array,
         };
         let Some(value) = self.impute else {
@@ -278,9 +319,12 @@ impl Feature {
                 array.as_primitive(),
                 value as i64,
             )),
-            FeatureType::Utf8 | FeatureType::Boolean => {
-                unreachable!("what cannot be imputed was refused")
+            FeatureType::Boolean => {
+                let flags = array.as_boolean().iter();
+                let filled = flags.map(|flag| Some(flag.unwrap_or(value != 0.0)));
+                Arc::new(filled.collect::<BooleanArray>())
             }
+            FeatureType::Utf8 => unreachable!("what cannot be imputed was refused"),
         };
         (filled, array.nulls().cloned())
     }
@@ -319,13 +363,37 @@ fn for_model(node: Node, feature_type: FeatureType) -> Result<Node, Fault> {
     })
 }
 
+/// `node` as the text of a feature with categories.
+fn of_categories(node: Node) -> Result<Node, Fault> {
+    let found = node.ty;
+    node.coerce(Type::Text).ok_or_else(|| {
+        let fault = Fault::whole(format!(
+            "categories are texts, and this is {}",
+            found.noun()
+        ));
+        match found {
+            Type::Integer | Type::Boolean => {
+                fault.hint("write CAST(… AS VARCHAR), or leave `categories` and `unknown` out")
+            }
+            _ => fault.hint("leave `categories` and `unknown` out"),
+        }
+    })
+}
+
+/// Whether a feature of this type holds the code to the bit.
+fn holds(feature_type: FeatureType, code: f64) -> bool {
+    let is_exact = feature_type != FeatureType::Float32 || f64::from(code as f32) == code;
+    is_exact && can_impute(feature_type, code)
+}
+
 fn can_impute(feature_type: FeatureType, value: f64) -> bool {
     match feature_type {
         FeatureType::Float32 => (value as f32).is_finite(),
         FeatureType::Float64 => value.is_finite(),
         // Below 2^53 every integer is a double, and the value is the one that was written.
         FeatureType::Int64 => value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0,
-        FeatureType::Utf8 | FeatureType::Boolean => false,
+        FeatureType::Boolean => value == 0.0 || value == 1.0,
+        FeatureType::Utf8 => false,
     }
 }
 
@@ -343,6 +411,9 @@ fn refused(definition: &Definition, message: &str) -> ExprError {
     }
 }
 
+/// Why writing does not fail.
+const MEMORY: &str = "writing to memory does not fail";
+
 /// The first line is the version of the rules: it changes when an expression comes to mean another
 /// value.
 fn digest(features: &[Feature]) -> Digest {
@@ -352,10 +423,14 @@ fn digest(features: &[Feature]) -> Digest {
         node,
         feature_type,
         impute,
+        categories,
     } in features
     {
-        writeln!(text, "{name:?} {feature_type:?} {node} {impute:?}")
-            .expect("writing to memory does not fail");
+        write!(text, "{name:?} {feature_type:?} {node} {impute:?}").expect(MEMORY);
+        if let Some(categories) = categories {
+            write!(text, " {categories:?}").expect(MEMORY);
+        }
+        text.push('\n');
     }
     Digest::of(text.as_bytes())
 }
@@ -402,6 +477,11 @@ impl Condition {
             .into_rows(inputs.rows)
             .as_boolean()
             .clone()
+    }
+
+    /// Which columns of the batch the condition reads, by index.
+    pub fn reads(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.columns.0.iter().map(|(index, _)| *index)
     }
 
     /// One text for all spellings of the same condition.

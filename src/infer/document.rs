@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::Runtime;
-use super::session::{OPTIONS, Options};
+use super::gpu::{self, Devices};
+use super::session::{OPTIONS, Options, Provider};
+use super::{Model, Nodes, Runtime};
 use crate::error::{Fatal, Result};
 use crate::record::Digest;
 
@@ -69,12 +70,22 @@ struct Document<'a> {
     format: u32,
     library: Library<'a>,
     provider: &'a str,
-    /// Libraries of the providers, beside the first one.
+    /// Libraries of the providers, beside the first one, and those that they compute with.
     provider_libraries: BTreeMap<String, String>,
+    /// What only a device adds: without one the document is what it was before there were any.
+    #[serde(flatten)]
+    on_device: Option<OnDevice<'a>>,
     session: Options,
     processor: Processor<'a>,
     floats: Floats,
     program: Program,
+}
+
+#[derive(Serialize)]
+struct OnDevice<'a> {
+    provider_options: BTreeMap<&'static str, gpu::Options>,
+    devices: Devices,
+    nodes: Option<&'a Nodes>,
 }
 
 #[derive(Serialize)]
@@ -107,28 +118,40 @@ struct Program {
 }
 
 impl Runtime {
-    /// The document for a model that `provider` runs: JSON, the same for every start of this program on this
-    /// machine.
+    /// The document for this model: JSON, the same for every start of this program on this machine.
     ///
     /// # Errors
     /// When the program or a library cannot be read.
-    pub fn document(&self, provider: &str) -> Result<String> {
-        let cannot = |path: &str, error: io::Error| {
-            Fatal::unreachable(format!(
-                "cannot read {path}, which the evidence must name; mount /proc and let the program be read"
-            ))
-            .because(error)
-        };
-        let cpuinfo = fs::read_to_string(PROCESSORS).map_err(|error| cannot(PROCESSORS, error))?;
-        let program = digest_of(Path::new(PROGRAM)).map_err(|error| cannot(PROGRAM, error))?;
+    pub fn document(&self, model: &Model) -> Result<String> {
+        self.document_of(&model.provider, &model.providers, model.nodes())
+    }
+
+    fn document_of(
+        &self,
+        provider: &str,
+        providers: &[Provider],
+        nodes: Option<&Nodes>,
+    ) -> Result<String> {
+        let cpuinfo = fs::read_to_string(PROCESSORS)
+            .map_err(|error| cannot_read(Path::new(PROCESSORS), error))?;
+        let devices: Vec<Provider> = providers
+            .iter()
+            .copied()
+            .filter(|provider| *provider != Provider::Cpu)
+            .collect();
         let mut provider_libraries = BTreeMap::new();
-        for name in provider.split('+').filter(|name| *name != "cpu") {
-            let file = format!("libonnxruntime_providers_{name}.so");
-            let path = self.library().with_file_name(&file);
-            let digest =
-                digest_of(&path).map_err(|error| cannot(&path.display().to_string(), error))?;
-            provider_libraries.insert(file, digest.to_string());
+        for path in devices
+            .iter()
+            .flat_map(|provider| self.libraries_of(*provider))
+        {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            provider_libraries.insert(name.into_owned(), named_digest(&path)?.to_string());
         }
+        let on_device = (!devices.is_empty()).then(|| OnDevice {
+            provider_options: devices.iter().map(|p| (p.as_str(), p.options())).collect(),
+            devices: Devices::here(),
+            nodes,
+        });
         let document = Document {
             format: 1,
             library: Library {
@@ -139,18 +162,40 @@ impl Runtime {
             },
             provider,
             provider_libraries,
+            on_device,
             session: OPTIONS,
             processor: processor(&cpuinfo),
             floats: floats(),
             program: Program {
                 version: env!("CARGO_PKG_VERSION"),
                 target: target(),
-                sha256: program.to_string(),
+                sha256: named_digest(Path::new(PROGRAM))?.to_string(),
             },
         };
         let text = serde_json::to_string_pretty(&document).expect("texts and numbers serialize");
         Ok(text + "\n")
     }
+
+    /// The provider's own library, and those that it computes with.
+    fn libraries_of(&self, provider: Provider) -> Vec<PathBuf> {
+        let name = provider.as_str();
+        let file = format!("libonnxruntime_providers_{name}.so");
+        let mut paths = gpu::libraries(name);
+        paths.push(self.library().with_file_name(file));
+        paths
+    }
+}
+
+fn cannot_read(path: &Path, error: io::Error) -> Fatal {
+    Fatal::unreachable(format!(
+        "cannot read {}, which the evidence must name; mount /proc and let the program be read",
+        path.display()
+    ))
+    .because(error)
+}
+
+fn named_digest(path: &Path) -> Result<Digest> {
+    digest_of(path).map_err(|error| cannot_read(path, error))
 }
 
 fn digest_of(path: &Path) -> io::Result<Digest> {
@@ -255,8 +300,9 @@ mod tests {
         else {
             return;
         };
-        let text = runtime.document("cpu").unwrap();
-        assert_eq!(runtime.document("cpu").unwrap(), text);
+        let model = Model::open(&testing::fixture("mlp"), runtime, &[Provider::Cpu]).unwrap();
+        let text = runtime.document(&model).unwrap();
+        assert_eq!(runtime.document(&model).unwrap(), text);
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
             read["library"]["sha256"],
@@ -276,10 +322,61 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
-        let absent = runtime.document("cuda").unwrap_err().to_string();
-        assert!(
-            absent.contains("libonnxruntime_providers_cuda.so"),
-            "{absent}"
-        );
+    }
+
+    #[test]
+    fn without_a_device_the_document_says_nothing_of_one() {
+        let Some(runtime) =
+            testing::runtime("infer::document::without_a_device_the_document_says_nothing_of_one")
+        else {
+            return;
+        };
+        let package = testing::fixture("mlp");
+        let model = Model::open_and_look(&package, runtime, &[Provider::Cpu]).unwrap();
+        let text = runtime.document(&model).unwrap();
+        let keys = [
+            "floats",
+            "format",
+            "library",
+            "processor",
+            "program",
+            "provider",
+            "provider_libraries",
+            "session",
+        ];
+        let read: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.keys().collect::<Vec<_>>(), keys);
+        let plain = Model::open(&package, runtime, &[Provider::Cpu]).unwrap();
+        assert_eq!(text, runtime.document(&plain).unwrap());
+    }
+
+    #[test]
+    fn a_device_is_recorded_with_its_options_its_libraries_and_its_nodes() {
+        let name =
+            "infer::document::a_device_is_recorded_with_its_options_its_libraries_and_its_nodes";
+        let Some(runtime) = testing::runtime(name) else {
+            return;
+        };
+        let cuda = [Provider::Cuda(gpu::Gpu::default()), Provider::Cpu];
+        let of = |runtime: &Runtime, nodes| runtime.document_of("cuda+cpu", &cuda, nodes);
+        let absent = of(runtime, None).unwrap_err().to_string();
+        let file = "libonnxruntime_providers_cuda.so";
+        assert!(absent.contains(file), "{absent}");
+
+        // A process has one library; this one is said to lie beside a provider.
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(file), "provider").unwrap();
+        let beside = runtime.as_if_at(folder.path().join("libonnxruntime.so"));
+        let nodes = r#"[{"cat": "Node", "name": "a", "args": {"op_name": "Gemm", "provider": "CUDAExecutionProvider"}}]"#;
+        let nodes = Nodes::parse(nodes).unwrap();
+        let read: serde_json::Value =
+            serde_json::from_str(&of(&beside, Some(&nodes)).unwrap()).unwrap();
+        assert_eq!(read["provider"], "cuda+cpu");
+        let digest = Digest::of(b"provider").to_string();
+        assert_eq!(read["provider_libraries"][file], digest);
+        assert_eq!(read["provider_options"]["cuda"]["device_id"], "0");
+        assert_eq!(read["provider_options"]["cuda"]["use_tf32"], "0");
+        assert_eq!(read["nodes"]["cuda"]["Gemm"], 1);
+        assert!(read["devices"]["driver"].is_string());
     }
 }

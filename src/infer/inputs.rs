@@ -99,6 +99,11 @@ impl Chunk {
     pub fn rows(&self) -> usize {
         self.rows
     }
+
+    /// Becomes a chunk of its first rows, if it has more.
+    pub fn cut(&mut self, rows: usize) {
+        self.rows = self.rows.min(rows);
+    }
 }
 
 fn fill_matrix(values: &mut [f32], width: usize, columns: &[ArrayRef], rows: Range<usize>) {
@@ -259,6 +264,7 @@ mod tests {
             name: "f".into(),
             sql: "f".into(),
             impute: None,
+            categories: None,
             kind,
             about: About::default(),
         }

@@ -3,7 +3,8 @@
 //! The only module that knows `ort`. A score depends on its own row and on nothing else that can change: not on
 //! the batch, its neighbours, the padding or another thread. Where a model cannot keep that, [`Model::probe`] says
 //! by how much it misses. A row on which the model fails is rejected alone; when the model fails on everything,
-//! that is no row's fault and stops the lane.
+//! that is no row's fault and stops the lane. So does a device that fails, and one whose memory holds no chunk of any
+//! size: nothing is ever computed elsewhere instead.
 
 use std::ops::Range;
 
@@ -11,42 +12,58 @@ use arrow::array::{Array, ArrayRef};
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputs};
 
 use crate::error::{Fatal, Result};
-use crate::package::{FeatureSpec, Output, Package};
+use crate::metrics;
+use crate::package::{FeatureSpec, Golden, Output, Package};
 use crate::record::{Reason, Rejection, Stage};
 
 mod contract;
 mod document;
+mod gpu;
 mod inputs;
+mod nodes;
 mod outputs;
 mod probe;
+mod profile;
 mod runtime;
 mod session;
+mod sizes;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
+pub use gpu::Gpu;
+pub use nodes::Nodes;
 pub use probe::Admission;
 pub use runtime::Runtime;
 pub use session::Provider;
 
 use inputs::Chunk;
+use profile::Profile;
+use sizes::Sizes;
+use trouble::{Failed, Trouble};
 
 /// An opened model. Belongs to one lane.
 pub struct Model {
     session: Session,
     selected: RunOptions<HasSelectedOutputs>,
     title: String,
+    providers: Vec<Provider>,
     provider: String,
+    /// Where nodes run, if somebody asked.
+    nodes: Option<Nodes>,
     features: Vec<FeatureSpec>,
     probability: Output,
     margin: Option<Output>,
-    /// The chunk sizes in use, the largest last.
-    sizes: Vec<usize>,
+    sizes: Sizes,
     admission: Option<Admission>,
     chunk: Chunk,
     /// A chunk that the model accepted once. If it fails too, the model is to blame and not the rows.
     witness: Option<Chunk>,
+    /// What tests say of a device's memory.
+    #[cfg(test)]
+    room: Option<tests::Room>,
 }
 
 /// What the model made of the rows, in their order.
@@ -65,18 +82,59 @@ pub struct Scored {
 enum Failure {
     /// The model failed on these values, or is broken.
     Run(ort::Error),
-    /// The model ran, but what it gave is not what the package says. No row is to blame.
+    /// The device's memory did not hold the chunk. No row is to blame, as with the next two.
+    OutOfMemory,
+    Device(Failed),
+    /// The model ran, but what it gave is not what the package says.
     Output(String),
+}
+
+/// Why rows have no scores.
+enum Halt {
+    /// The device's memory does not hold a chunk of this size.
+    OutOfMemory,
+    Fatal(Fatal),
+}
+
+impl From<Fatal> for Halt {
+    fn from(fatal: Fatal) -> Halt {
+        Halt::Fatal(fatal)
+    }
 }
 
 impl Model {
     /// Opens the package's model with the providers in the order of the list, and compares its inputs and outputs
-    /// with `model.toml`.
+    /// with `model.toml`. With a provider other than the CPU it finds out which nodes run where.
     ///
     /// # Errors
     /// If a provider is missing, the model cannot be opened, or it is not what the package says.
     pub fn open(package: &Package, runtime: &Runtime, providers: &[Provider]) -> Result<Model> {
-        let (session, provider) = runtime.session(package, providers)?;
+        if providers.iter().all(|provider| *provider == Provider::Cpu) {
+            return Model::assemble(package, runtime, providers, None);
+        }
+        Model::open_and_look(package, runtime, providers)
+    }
+
+    /// As [`Model::open`], and finds out where nodes run though it can only be the CPU.
+    ///
+    /// # Errors
+    /// As [`Model::open`], and if there is no folder for a temporary file.
+    pub fn open_and_look(
+        package: &Package,
+        runtime: &Runtime,
+        providers: &[Provider],
+    ) -> Result<Model> {
+        Model::assemble(package, runtime, providers, Some(Profile::new()?))
+    }
+
+    fn assemble(
+        package: &Package,
+        runtime: &Runtime,
+        providers: &[Provider],
+        profile: Option<Profile>,
+    ) -> Result<Model> {
+        let (session, providers) = runtime.session(package, providers, profile.as_ref())?;
+        let provider = session::joined(&providers);
         let wiring = contract::check(package, &session)?;
         let mut selector = OutputSelector::no_default().with(&package.probability.name);
         if let Some(margin) = &package.margin {
@@ -92,20 +150,40 @@ impl Model {
             session,
             selected: options.with_outputs(selector),
             title: package.title(),
+            providers,
             provider,
+            nodes: None,
             features: package.features.clone(),
             probability: package.probability.clone(),
             margin: package.margin.clone(),
-            sizes: vec![largest],
+            sizes: Sizes::one(largest),
             admission: None,
             chunk: Chunk::new(largest, &package.features, wiring.as_deref()),
             witness: None,
+            #[cfg(test)]
+            room: None,
         };
-        model.warm_up()?;
+        let has_run = model.warm_up()?;
+        if let Some(profile) = profile {
+            model.look(profile, package.golden.as_ref().filter(|_| !has_run))?;
+        }
         if let Some(golden) = &package.golden {
             model.admit(golden, smaller)?;
         }
+        if model.has_device() {
+            // The series is there before anything happens.
+            metrics::out_of_memory(0);
+        }
         Ok(model)
+    }
+
+    /// Reads which nodes ran where, after the model was run on these rows if it has not run yet.
+    fn look(&mut self, profile: Profile, golden: Option<&Golden>) -> Result<()> {
+        if let Some(golden) = golden {
+            self.run(&golden.columns)?;
+        }
+        self.nodes = Some(profile.read(&mut self.session)?);
+        Ok(())
     }
 
     /// The providers that run the model, joined by `+`: `cpu`, `cuda`, or `cuda+cpu` where the CPU runs what the
@@ -115,6 +193,18 @@ impl Model {
         &self.provider
     }
 
+    /// Which nodes run where; nothing where that can only be the CPU and nobody asked.
+    #[must_use]
+    pub fn nodes(&self) -> Option<&Nodes> {
+        self.nodes.as_ref()
+    }
+
+    fn has_device(&self) -> bool {
+        self.providers
+            .iter()
+            .any(|provider| *provider != Provider::Cpu)
+    }
+
     /// How far the scores can be reproduced, and nothing if the package has no golden rows to find out with.
     #[must_use]
     pub fn admission(&self) -> Option<Admission> {
@@ -122,16 +212,17 @@ impl Model {
     }
 
     /// The chunk sizes in use, the largest last: those of the package whose bits were found equal to the
-    /// largest's, and the largest.
+    /// largest's, and the largest; without those that the device's memory did not hold.
     #[must_use]
     pub fn chunk_sizes(&self) -> &[usize] {
-        &self.sizes
+        self.sizes.in_use()
     }
 
-    /// Scores all rows of the columns, which are the package's features in its order, and equally long.
+    /// Scores all rows of the columns, which are the package's features in its order, and equally long. Where the
+    /// device's memory does not hold a chunk, smaller chunks are used from then on.
     ///
     /// # Errors
-    /// If the model no longer runs at all, or gives what the package does not say.
+    /// If the model no longer runs at all, its device fails or is too small, or it gives what the package does not say.
     ///
     /// # Panics
     /// If the columns are not the features, or a null is left in an integer or boolean.
@@ -145,9 +236,17 @@ impl Model {
         };
         let mut first = 0;
         while first < rows {
-            let size = self.size_for(rows - first);
+            let size = self.sizes.for_rows(rows - first);
             let next = rows.min(first + size);
-            self.score(columns, first..next, size, &mut scored)?;
+            match self.score(columns, first..next, size, &mut scored) {
+                Ok(()) => {}
+                Err(Halt::Fatal(fatal)) => return Err(fatal),
+                Err(Halt::OutOfMemory) => {
+                    self.shrink_below(size)?;
+                    scored.truncate(first);
+                    continue;
+                }
+            }
             scored
                 .chunk_rows
                 .resize(next, u16::try_from(size).expect("a chunk has few rows"));
@@ -162,10 +261,23 @@ impl Model {
         Ok(scored)
     }
 
-    /// The largest size that the rows fill, else the smallest, which is then padded.
-    fn size_for(&self, rows: usize) -> usize {
-        let filled = self.sizes.iter().rev().find(|size| **size <= rows);
-        *filled.unwrap_or(&self.sizes[0])
+    /// Goes on with smaller chunks than this size, or not at all.
+    fn shrink_below(&mut self, size: usize) -> Result<()> {
+        let Some(left) = self.sizes.shrink_below(size) else {
+            return Err(self.too_large(size));
+        };
+        if let Some(witness) = &mut self.witness {
+            witness.cut(left);
+        }
+        metrics::out_of_memory(1);
+        tracing::warn!(
+            model = self.title,
+            provider = self.provider,
+            rows = size,
+            rows_from_now_on = left,
+            "the device's memory does not hold a chunk of so many rows; smaller chunks are used until the next start"
+        );
+        Ok(())
     }
 
     fn check_columns(&self, columns: &[ArrayRef]) -> usize {
@@ -199,14 +311,16 @@ impl Model {
         rows: Range<usize>,
         size: usize,
         scored: &mut Scored,
-    ) -> Result<()> {
+    ) -> Result<(), Halt> {
         self.chunk.fill(columns, rows.clone(), size);
         match self.run_chunk() {
             Ok((scores, margins)) => {
                 scored.take(&scores[..rows.len()], margins.as_deref());
                 Ok(())
             }
-            Err(Failure::Output(problem)) => Err(self.disagrees(&problem)),
+            Err(Failure::Output(problem)) => Err(self.disagrees(&problem).into()),
+            Err(Failure::OutOfMemory) => Err(Halt::OutOfMemory),
+            Err(Failure::Device(failed)) => Err(self.lost(&failed).into()),
             Err(Failure::Run(_)) if rows.len() == 1 => {
                 scored.reject(Reason::InferenceFailed);
                 Ok(())
@@ -221,12 +335,19 @@ impl Model {
 
     /// Runs the model on the chunk as it is filled.
     fn run_chunk(&mut self) -> Result<(Vec<f32>, Option<Vec<f32>>), Failure> {
+        #[cfg(test)]
+        if let Some(room) = &mut self.room
+            && !room.holds(self.chunk.rows())
+        {
+            return Err(Failure::OutOfMemory);
+        }
+        let has_device = self.has_device();
         let values = self.chunk.values().map_err(Failure::Run)?;
         let inputs = SessionInputs::<0>::ValueSlice(&values);
         let outputs = self
             .session
             .run_with_options(inputs, &self.selected)
-            .map_err(Failure::Run)?;
+            .map_err(|error| Failure::of(error, has_device))?;
         let read =
             |output| outputs::read(&outputs, output, self.chunk.rows()).map_err(Failure::Output);
         let scores = read(&self.probability)?;
@@ -238,11 +359,14 @@ impl Model {
     }
 
     /// Runs a chunk of zeros and empty texts: finds at start what would fail at the first event. A model may
-    /// refuse such values, so that alone is no error.
-    fn warm_up(&mut self) -> Result<()> {
+    /// refuse such values, so that alone is no error. Says whether it ran.
+    fn warm_up(&mut self) -> Result<bool> {
         match self.run_chunk() {
-            Ok(_) | Err(Failure::Run(_)) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(Failure::Run(_)) => Ok(false),
             Err(Failure::Output(problem)) => Err(self.disagrees(&problem)),
+            Err(Failure::OutOfMemory) => Err(self.too_large(self.chunk.rows())),
+            Err(Failure::Device(failed)) => Err(self.lost(&failed)),
         }
     }
 
@@ -264,7 +388,26 @@ impl Model {
             Ok(_) => Ok(()),
             Err(Failure::Run(error)) => Err(broken(&self.title, &self.provider, &error)),
             Err(Failure::Output(problem)) => Err(self.disagrees(&problem)),
+            Err(Failure::OutOfMemory) => Err(self.too_large(self.chunk.rows())),
+            Err(Failure::Device(failed)) => Err(self.lost(&failed)),
         }
+    }
+
+    fn too_large(&self, size: usize) -> Fatal {
+        Fatal::unreachable(format!(
+            "the device's memory does not hold a chunk of {size} rows of the model {} on {}, and it has no smaller \
+             size with the same bits; free the device, lower `pipeline.lanes`, raise `model.gpu.memory`, or write a \
+             smaller `chunk_rows` in model.toml",
+            self.title, self.provider
+        ))
+    }
+
+    fn lost(&self, failed: &Failed) -> Fatal {
+        Fatal::unreachable(format!(
+            "the model {} no longer runs on {}: {failed}; look at `nvidia-smi` and at the kernel's log, and start \
+             again. nothing was decided on another device",
+            self.title, self.provider
+        ))
     }
 
     fn disagrees(&self, problem: &str) -> Fatal {
@@ -283,7 +426,29 @@ fn broken(title: &str, provider: &str, error: &ort::Error) -> Fatal {
     ))
 }
 
+impl Failure {
+    /// On the CPU a row that needs too much memory is a row like any other that the model refuses.
+    fn of(error: ort::Error, has_device: bool) -> Failure {
+        if !has_device {
+            return Failure::Run(error);
+        }
+        match Trouble::of(error.code(), error.message()) {
+            Trouble::OutOfMemory => Failure::OutOfMemory,
+            Trouble::Device(failed) => Failure::Device(failed),
+            Trouble::Other => Failure::Run(error),
+        }
+    }
+}
+
 impl Scored {
+    fn truncate(&mut self, rows: usize) {
+        self.score.truncate(rows);
+        if let Some(margins) = &mut self.margin {
+            margins.truncate(rows);
+        }
+        self.rejected.truncate(rows);
+    }
+
     /// Appends the scores of a chunk, and rejects those that are no number.
     fn take(&mut self, scores: &[f32], margins: Option<&[f32]>) {
         for (row, score) in scores.iter().enumerate() {

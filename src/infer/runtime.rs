@@ -106,6 +106,20 @@ impl Runtime {
     }
 }
 
+#[cfg(test)]
+impl Runtime {
+    /// The same, with its file said to be another.
+    pub(super) fn as_if_at(&self, library: PathBuf) -> Runtime {
+        Runtime {
+            environment: self.environment.clone(),
+            library,
+            digest: self.digest,
+            version: self.version.clone(),
+            build: self.build.clone(),
+        }
+    }
+}
+
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

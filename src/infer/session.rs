@@ -3,13 +3,15 @@
 //! Promises that a provider which is asked for is there or the session is refused, that the CPU runs nothing
 //! unless it is asked for too, and that every session has one thread, works in order and keeps subnormal numbers.
 
-use ort::ep::{self, ExecutionProviderDispatch};
+use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use serde::Serialize;
 
 use super::Runtime;
+use super::gpu::{self, Gpu};
+use super::profile::Profile;
 use crate::error::{Fatal, Result};
 use crate::package::Package;
 
@@ -43,77 +45,77 @@ pub(super) const OPTIONS: Options = Options {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Provider {
     Cpu,
-    Cuda,
-    TensorRt,
+    Cuda(Gpu),
+    TensorRt(Gpu),
 }
 
 impl Provider {
-    pub const ALL: [Provider; 3] = [Provider::Cpu, Provider::Cuda, Provider::TensorRt];
-
     /// As it is written in the configuration and recorded in the evidence.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Provider::Cpu => "cpu",
-            Provider::Cuda => "cuda",
-            Provider::TensorRt => "tensorrt",
+            Provider::Cuda(_) => "cuda",
+            Provider::TensorRt(_) => "tensorrt",
         }
     }
 
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Provider> {
-        Provider::ALL
-            .into_iter()
-            .find(|provider| provider.as_str() == text)
+    /// By ONNX Runtime's names. The CPU has none: its options are those of the session.
+    pub(super) fn options(self) -> gpu::Options {
+        match self {
+            Provider::Cpu => gpu::Options::new(),
+            Provider::Cuda(gpu) => gpu.cuda(),
+            Provider::TensorRt(gpu) => gpu.tensorrt(),
+        }
     }
 
     /// How ONNX Runtime is asked for it. Nothing for the CPU, which every session has.
     fn dispatch(self) -> Option<ExecutionProviderDispatch> {
         let provider = match self {
             Provider::Cpu => return None,
-            // TF32 would round the inputs of every multiplication to 10 bits.
-            Provider::Cuda => ep::CUDA::default().with_tf32(false).build(),
-            Provider::TensorRt => ep::TensorRT::default().with_fp16(false).build(),
+            Provider::Cuda(_) => with(ep::CUDA::default(), self.options()).build(),
+            Provider::TensorRt(_) => with(ep::TensorRT::default(), self.options()).build(),
         };
         Some(provider.error_on_failure())
     }
 }
 
+fn with<P: ArbitrarilyConfigurableExecutionProvider>(provider: P, options: gpu::Options) -> P {
+    options
+        .into_iter()
+        .fold(provider, |provider, (name, value)| {
+            provider.with_arbitrary_config(name, value)
+        })
+}
+
+/// `cuda+cpu`.
+pub(super) fn joined(providers: &[Provider]) -> String {
+    let names: Vec<_> = providers.iter().map(|provider| provider.as_str()).collect();
+    names.join("+")
+}
+
 impl Runtime {
-    /// A session of the package's model, and the names of the providers that run it, joined by `+`.
+    /// A session of the package's model, and those of the providers that run it. With a profile, each run is
+    /// written down until it is read.
     pub(super) fn session(
         &self,
         package: &Package,
         providers: &[Provider],
-    ) -> Result<(Session, String)> {
+        profile: Option<&Profile>,
+    ) -> Result<(Session, Vec<Provider>)> {
         check_list(providers)?;
-        let without_cpu: Vec<_> = providers
-            .iter()
-            .copied()
-            .filter(|p| *p != Provider::Cpu)
-            .collect();
-        let names = |list: &[Provider]| {
-            list.iter()
-                .map(|p| p.as_str())
-                .collect::<Vec<_>>()
-                .join("+")
-        };
-        if without_cpu.len() == providers.len() || without_cpu.is_empty() {
-            let session = self.try_session(package, providers)?;
-            return Ok((
-                session.map_err(|error| cannot_open(package, providers, &error))?,
-                names(providers),
-            ));
+        let mut without_cpu = providers.to_vec();
+        without_cpu.retain(|provider| *provider != Provider::Cpu);
+        // Where both are allowed, ONNX Runtime does not say whether the CPU is needed, so find out.
+        if !without_cpu.is_empty()
+            && without_cpu.len() < providers.len()
+            && let Ok(session) = self.try_session(package, &without_cpu, profile)?
+        {
+            return Ok((session, without_cpu));
         }
-        // Both are allowed. ONNX Runtime does not say where a node runs, so find out whether the CPU is needed.
-        if let Ok(session) = self.try_session(package, &without_cpu)? {
-            return Ok((session, names(&without_cpu)));
-        }
-        let session = self.try_session(package, providers)?;
-        Ok((
-            session.map_err(|error| cannot_open(package, providers, &error))?,
-            names(providers),
-        ))
+        let session = self.try_session(package, providers, profile)?;
+        let session = session.map_err(|error| cannot_open(package, providers, &error))?;
+        Ok((session, providers.to_vec()))
     }
 
     /// The outer error is a provider that is missing; the inner one, a model that these providers cannot open.
@@ -121,8 +123,9 @@ impl Runtime {
         &self,
         package: &Package,
         providers: &[Provider],
+        profile: Option<&Profile>,
     ) -> Result<Result<Session, ort::Error>> {
-        let mut builder = self.builder(providers).map_err(|error| {
+        let mut builder = self.builder(providers, profile).map_err(|error| {
             Fatal::unreachable("cannot set up an ONNX Runtime session").because(error.to_string())
         })?;
         for provider in providers {
@@ -131,8 +134,12 @@ impl Runtime {
         Ok(builder.commit_from_memory(&package.model.bytes))
     }
 
-    fn builder(&self, providers: &[Provider]) -> ort::Result<SessionBuilder> {
-        let builder = Session::builder(&self.environment)?
+    fn builder(
+        &self,
+        providers: &[Provider],
+        profile: Option<&Profile>,
+    ) -> ort::Result<SessionBuilder> {
+        let mut builder = Session::builder(&self.environment)?
             .with_auto_device(AutoDevicePolicy::PreferCPU)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(OPTIONS.intra_op_threads)?
@@ -150,6 +157,9 @@ impl Runtime {
                 NO_FOLDER,
             )?
             .with_log_level(LogLevel::Fatal)?;
+        if let Some(profile) = profile {
+            builder = builder.with_profiling(profile.prefix())?;
+        }
         if providers.contains(&Provider::Cpu) {
             Ok(builder)
         } else {
@@ -180,8 +190,8 @@ fn check_list(providers: &[Provider]) -> Result<()> {
         ));
     }
     for (i, provider) in providers.iter().enumerate() {
-        if providers[..i].contains(provider) {
-            let name = provider.as_str();
+        let name = provider.as_str();
+        if providers[..i].iter().any(|other| other.as_str() == name) {
             return Err(Fatal::usage(format!(
                 "`model.providers` has {name} twice; take one out"
             )));
@@ -196,7 +206,8 @@ fn check_list(providers: &[Provider]) -> Result<()> {
 
 fn cannot_open(package: &Package, providers: &[Provider], error: &ort::Error) -> Fatal {
     let mut message = format!(
-        "cannot open {} of the model package {}: it must be a whole ONNX model in one file",
+        "cannot open {} of the model package {}: it must be a whole ONNX model in one file, of operators that ONNX \
+         Runtime has",
         package.folder.join(&package.model.file).display(),
         package.title()
     );
@@ -213,31 +224,18 @@ mod tests {
 
     #[test]
     fn lists_of_providers_that_make_no_sense_are_refused() {
-        use Provider::{Cpu, Cuda, TensorRt};
-        assert!(check_list(&[TensorRt, Cuda, Cpu]).is_ok());
-        assert!(
-            check_list(&[])
-                .unwrap_err()
-                .to_string()
-                .contains("[\"cpu\"]")
+        let (cuda, tensorrt) = (
+            Provider::Cuda(Gpu::default()),
+            Provider::TensorRt(Gpu::default()),
         );
-        assert!(
-            check_list(&[Cuda, Cuda])
-                .unwrap_err()
-                .to_string()
-                .contains("cuda twice")
-        );
-        assert!(
-            check_list(&[Cpu, Cuda])
-                .unwrap_err()
-                .to_string()
-                .contains("write cpu last")
-        );
-        assert!(
-            Provider::ALL
-                .iter()
-                .all(|p| Provider::parse(p.as_str()) == Some(*p))
-        );
-        assert_eq!(Provider::parse("gpu"), None);
+        assert!(check_list(&[tensorrt, cuda, Provider::Cpu]).is_ok());
+        let refused = |list: &[Provider]| check_list(list).unwrap_err().to_string();
+        assert!(refused(&[]).contains("[\"cpu\"]"));
+        let other = Gpu {
+            device: 1,
+            ..Gpu::default()
+        };
+        assert!(refused(&[cuda, Provider::Cuda(other)]).contains("cuda twice"));
+        assert!(refused(&[Provider::Cpu, cuda]).contains("write cpu last"));
     }
 }

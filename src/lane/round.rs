@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::batch::{Lineage, Origin};
 use crate::laps::Laps;
-use crate::record::Reason;
+use crate::record::{Decision, Reason};
 use crate::stages::Decided;
 
 /// One round, after it ended.
 pub struct Round<'a> {
     pub lineage: &'a Lineage,
     pub decided: &'a Decided,
+    /// The SHA-256 of the package that decided.
+    pub package: &'a str,
     pub fate: Fate,
     /// When the batch was gathered, µs since the epoch.
     pub ingest_time: i64,
@@ -48,6 +50,33 @@ impl Round<'_> {
             *reasons.entry(rejection.reason).or_default() += 1;
         }
         reasons
+    }
+
+    /// How many events each rule of the policy decided, without those that decided none.
+    #[must_use]
+    pub fn rules(&self) -> BTreeMap<&str, u64> {
+        let live = (0..self.lineage.rows()).filter(|row| self.lineage.is_live(*row));
+        let mut rules = BTreeMap::new();
+        for rule in live.filter_map(|row| self.decided.ruled.of(row)) {
+            *rules.entry(rule).or_default() += 1;
+        }
+        rules
+    }
+
+    /// How many scored events had this decision and, by the shadow with this number, that one; none where it failed.
+    #[must_use]
+    pub fn opinions(&self) -> BTreeMap<(usize, Decision, Option<Decision>), u64> {
+        let mut counts = BTreeMap::new();
+        for (index, opinion) in self.decided.shadows.iter().enumerate() {
+            let decisions = self.decided.decisions.iter().zip(&opinion.decision);
+            let rows = decisions
+                .enumerate()
+                .filter(|(row, _)| self.lineage.is_live(*row));
+            for (_, (decision, would)) in rows {
+                *counts.entry((index + 1, *decision, *would)).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// The broker's time of each record that has one, µs since the epoch.

@@ -5,8 +5,12 @@
 //! recorded once per batch, segment or request, never once per row: one recording is an atomic
 //! addition of some 10 ns, which a batch does not notice and a row would.
 //!
-//! No label ever holds anything of an event: labels are closed lists, partitions and hashes.
+//! No label ever holds anything of an event: labels are closed lists, partitions, hashes, and names that a
+//! model package gives.
 
+mod drift;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Label};
@@ -17,7 +21,8 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::error::{Exit, Fatal, Result};
 use crate::laps::{Laps, Step};
-use crate::record::{Digest, Reason};
+use crate::record::{Decision, Digest, Reason};
+pub use drift::DriftMetrics;
 
 /// What a metric is; a histogram with the upper bounds of its buckets.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +86,12 @@ metrics_table! {
         "Events rejected, by reason.";
     UNKNOWN_FIELDS: "probity_unknown_fields_total", Kind::Counter, "fields", [],
         "Fields of events that the schema does not know.";
+    OUT_OF_MEMORY: "probity_out_of_memory_total", Kind::Counter, "chunks", [],
+        "Chunks that a device's memory did not hold; each made the chunks of its lane smaller.";
     EXPLAINED: "probity_explained_total", Kind::Counter, "events", [],
         "Events whose decision was explained when it was made.";
+    RULED: "probity_rule_decisions_total", Kind::Counter, "events", ["rule"],
+        "Events that a rule of the policy decided, by rule.";
     ROUNDS: "probity_rounds_total", Kind::Counter, "rounds", ["outcome"],
         "Kafka transactions, by outcome: committed, aborted or unknown.";
     BATCH_ROWS: "probity_batch_rows", Kind::Histogram(ROWS_IN_BATCH), "rows", [],
@@ -119,8 +128,18 @@ metrics_table! {
         "Objects put into the archive, by outcome: created, exists or failed.";
     ARCHIVE_BEHIND: "probity_archive_behind_seconds", Kind::Gauge, "seconds", [],
         "Age of the oldest evidence that is in no segment of the archive.";
+    SHADOW: "probity_shadow_decisions_total", Kind::Counter, "events", ["shadow", "decision", "would"],
+        "Events by what was decided and what a shadow would have decided; none where it failed.";
     MODEL_PACKAGES: "probity_model_packages_total", Kind::Counter, "packages", ["outcome"],
         "Model packages that came while payments flowed, by outcome: changed or refused.";
+    DRIFT_PSI: "probity_drift_psi", Kind::Gauge, "indices", ["of"],
+        "Population stability index of the score or a feature, last window against the package's reference.";
+    DRIFT_MISSING: "probity_drift_missing_ratio", Kind::Gauge, "ratios", ["of"],
+        "Share of the last window's events in which a feature was missing, or imputed.";
+    DRIFT_OUT_OF_RANGE: "probity_drift_out_of_range_ratio", Kind::Gauge, "ratios", ["of"],
+        "Share of the last window's events in which a feature was outside the range that the package says.";
+    DRIFT_UNKNOWN: "probity_drift_unknown_category_ratio", Kind::Gauge, "ratios", ["of"],
+        "Share of the last window's events in which a feature's text was none of its categories.";
     BUILD: "probity_build_info", Kind::Gauge, "builds", ["version"],
         "1 for the version that runs.";
     MODEL: "probity_model_info", Kind::Gauge, "models", ["name", "version", "sha256", "provider"],
@@ -210,6 +229,11 @@ pub fn build_is(version: &str) {
     BUILD.gauge(&[version]).set(1.0);
 }
 
+/// So many chunks did not fit the device's memory.
+pub fn out_of_memory(chunks: u64) {
+    OUT_OF_MEMORY.counter(&[]).increment(chunks);
+}
+
 /// Says which configuration is in force.
 pub fn config_is(digest: Digest) {
     CONFIG.gauge(&[&digest.to_string()]).set(1.0);
@@ -220,6 +244,14 @@ pub fn model(name: &str, version: &str, digest: Digest, provider: &str, scores: 
     MODEL
         .gauge(&[name, version, &digest.to_string(), provider])
         .set(f64::from(u8::from(scores)));
+}
+
+/// So many events were decided so, and the shadow with this number said that.
+pub fn shadow(number: usize, decision: Decision, would: Option<Decision>, events: u64) {
+    let would = would.map_or("none", Decision::as_str);
+    SHADOW
+        .counter(&[&number.to_string(), decision.as_str(), would])
+        .increment(events);
 }
 
 /// Packages that came while payments flowed.
@@ -303,6 +335,8 @@ pub struct LaneMetrics {
     rejected_by_reason: Vec<Counter>,
     unknown_fields: Counter,
     explained: Counter,
+    /// By the rule's name. Packages bring them, a few dozen each.
+    ruled: BTreeMap<String, Counter>,
     committed: Counter,
     aborted: Counter,
     unknown: Counter,
@@ -328,6 +362,7 @@ impl LaneMetrics {
             rejected_by_reason: reasons.map(|r| REJECTED.counter(&[r.as_str()])).collect(),
             unknown_fields: UNKNOWN_FIELDS.counter(&[]),
             explained: EXPLAINED.counter(&[]),
+            ruled: BTreeMap::new(),
             committed: ROUNDS.counter(&["committed"]),
             aborted: ROUNDS.counter(&["aborted"]),
             unknown: ROUNDS.counter(&["unknown"]),
@@ -390,6 +425,14 @@ impl LaneMetrics {
 
     pub fn explained(&self, events: u64) {
         self.explained.increment(events);
+    }
+
+    /// A rule of the policy decided this many events of a committed round.
+    pub fn ruled(&mut self, rule: &str, events: u64) {
+        if !self.ruled.contains_key(rule) {
+            self.ruled.insert(rule.to_owned(), RULED.counter(&[rule]));
+        }
+        self.ruled[rule].increment(events);
     }
 
     pub fn rebalanced(&self, kind: Rebalance) {

@@ -1,6 +1,7 @@
 //! The table against its conventions, and the handles against what is rendered.
 
 use super::*;
+use crate::drift::Measure;
 use std::collections::BTreeSet;
 
 /// Runs `record` with a recorder of its own and renders what it recorded.
@@ -12,10 +13,46 @@ fn rendered(record: impl FnOnce()) -> String {
 
 fn everything() {
     build_is("0.1.0");
+    out_of_memory(0);
     config_is(Digest::ZERO);
     model("card-risk", "3", Digest::ZERO, "cpu", true);
-    let (_lane, _partition) = (LaneMetrics::new(0), PartitionMetrics::new(0));
-    let _archive = ArchiveMetrics::new();
+    shadow(1, Decision::Approve, None, 1);
+    let (mut lane, _partition) = (LaneMetrics::new(0), PartitionMetrics::new(0));
+    lane.ruled("large", 0);
+    let (_archive, _models) = (ArchiveMetrics::new(), ModelMetrics::new());
+    let _drift = DriftMetrics::of(&measure(0.5));
+}
+
+/// Of a feature with a range and categories.
+fn measure(psi: f64) -> Measure {
+    Measure {
+        of: "amount".to_owned(),
+        psi,
+        missing: 0.25,
+        out_of_range: Some(0.125),
+        unknown_category: Some(0.0),
+    }
+}
+
+#[test]
+fn drift_is_that_of_the_last_window_until_another_model_comes() {
+    let last = rendered(|| {
+        let first = DriftMetrics::of(&measure(0.5));
+        first.show(&measure(0.75));
+        std::mem::forget(first);
+    });
+    for line in [
+        "probity_drift_psi{of=\"amount\"} 0.75",
+        "probity_drift_missing_ratio{of=\"amount\"} 0.25",
+        "probity_drift_out_of_range_ratio{of=\"amount\"} 0.125",
+        "probity_drift_unknown_category_ratio{of=\"amount\"} 0",
+    ] {
+        assert!(last.contains(&format!("{line}\n")), "{line}\n{last}");
+    }
+    let none = rendered(|| drop(DriftMetrics::of(&measure(0.5))));
+    let numbers = none.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(numbers.clone().count(), 4, "{none}");
+    assert!(numbers.clone().all(|line| line.ends_with(" NaN")), "{none}");
 }
 
 #[test]
@@ -80,7 +117,7 @@ fn every_metric_of_the_table_has_a_handle_and_is_rendered() {
 #[test]
 fn a_round_is_counted_where_it_belongs() {
     let text = rendered(|| {
-        let lane = LaneMetrics::new(3);
+        let mut lane = LaneMetrics::new(3);
         lane.gathered(9);
         lane.steps(&Laps::of(Step::Infer, Duration::from_micros(20)));
         lane.committed(&Committed {
@@ -92,6 +129,9 @@ fn a_round_is_counted_where_it_belongs() {
         });
         lane.rejected(Reason::Malformed, 2);
         lane.rejected(Reason::RefusedByBroker, 1);
+        lane.ruled("large", 2);
+        lane.ruled("abroad", 1);
+        lane.ruled("large", 3);
         lane.rebalanced(Rebalance::Lost);
         lane.holds(4, 1);
         lane.aborted();
@@ -102,6 +142,8 @@ fn a_round_is_counted_where_it_belongs() {
         "probity_rows_total{outcome=\"gap\"} 1",
         "probity_rejected_total{reason=\"malformed\"} 2",
         "probity_rejected_total{reason=\"refused_by_broker\"} 1",
+        "probity_rule_decisions_total{rule=\"abroad\"} 1",
+        "probity_rule_decisions_total{rule=\"large\"} 5",
         "probity_rounds_total{outcome=\"committed\"} 1",
         "probity_rounds_total{outcome=\"aborted\"} 1",
         "probity_rounds_total{outcome=\"unknown\"} 0",

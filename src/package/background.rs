@@ -4,19 +4,29 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow::array::Array;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::values::{self, Values};
 use super::{Background, FeatureSpec};
 use crate::error::{Fatal, Result};
 
 /// An explanation costs work for every one of them.
-const ROWS_MAX: usize = 200;
+pub const ROWS_MAX: usize = 200;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct BackgroundFile {
     columns: BTreeMap<String, Values>,
+}
+
+impl Background {
+    /// The text of the file that reads back as these rows of these features.
+    #[must_use]
+    pub fn to_json(&self, features: &[FeatureSpec]) -> String {
+        let columns = values::by_feature(features, &self.columns);
+        let file = BackgroundFile { columns };
+        serde_json::to_string_pretty(&file).expect("texts and numbers serialize") + "\n"
+    }
 }
 
 /// Reads `bytes`, the content of the file at `path`.
@@ -26,8 +36,7 @@ pub(super) fn read(path: &Path, bytes: &[u8], features: &[FeatureSpec]) -> Resul
         refuse("not the JSON of background rows; write {\"columns\": {…}}".to_owned())
             .because(error)
     })?;
-    let columns =
-        values::of_each_feature(file.columns, features, Values::column).map_err(refuse)?;
+    let columns = values::columns(file.columns, features).map_err(refuse)?;
     let rows = columns[0].len();
     if !(1..=ROWS_MAX).contains(&rows) || columns.iter().any(|column| column.len() != rows) {
         return Err(refuse(format!(

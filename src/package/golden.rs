@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow::array::{Array, ArrayRef};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::FeatureSpec;
 use super::values::{self, Values};
 use crate::error::{Fatal, Result};
 
-const ROWS_MAX: usize = 10_000;
+pub const ROWS_MAX: usize = 10_000;
 
 /// Rows with known answers, checked to be equally many of each.
 #[derive(Clone, Debug)]
@@ -26,19 +26,51 @@ pub struct Golden {
     pub contributions: Option<Vec<Vec<f64>>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct GoldenFile {
     /// Which library gave the answers, and in chunks of how many rows: for people.
-    #[serde(rename = "onnxruntime")]
-    _onnxruntime: String,
-    #[serde(rename = "chunk_rows")]
-    _chunk_rows: usize,
+    onnxruntime: String,
+    chunk_rows: usize,
     columns: BTreeMap<String, Values>,
     score: Values,
+    #[serde(skip_serializing_if = "Option::is_none")]
     margin: Option<Values>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<Values>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     contributions: Option<BTreeMap<String, Values>>,
+}
+
+impl Golden {
+    /// The text of the file that reads back as these rows of these features. `onnxruntime`: the version of the library
+    /// that gave the answers, in chunks of `chunk_rows` rows.
+    #[must_use]
+    pub fn to_json(
+        &self,
+        features: &[FeatureSpec],
+        onnxruntime: &str,
+        chunk_rows: usize,
+    ) -> String {
+        let doubles = |values: &Vec<f64>| Values::of_doubles(values.iter().copied());
+        let floats = |values: &Vec<f32>| Values::of_floats(values.iter().copied());
+        let by_feature = |known: &Vec<Vec<f64>>| {
+            let named = features.iter().zip(known);
+            named
+                .map(|(spec, of)| (spec.name.clone(), doubles(of)))
+                .collect()
+        };
+        let file = GoldenFile {
+            onnxruntime: onnxruntime.to_owned(),
+            chunk_rows,
+            columns: values::by_feature(features, &self.columns),
+            score: floats(&self.score),
+            margin: self.margin.as_ref().map(floats),
+            base: self.base.map(|base| doubles(&vec![base])),
+            contributions: self.contributions.as_ref().map(by_feature),
+        };
+        serde_json::to_string_pretty(&file).expect("texts and numbers serialize") + "\n"
+    }
 }
 
 /// The base, and the contributions by feature, then by row.
@@ -54,8 +86,7 @@ pub(super) fn read(
     let refuse = |problem: String| Fatal::usage(format!("{}: {problem}", path.display()));
     let file: GoldenFile = serde_json::from_slice(bytes)
         .map_err(|error| refuse("not the JSON of golden rows".to_owned()).because(error))?;
-    let columns =
-        values::of_each_feature(file.columns, features, Values::column).map_err(refuse)?;
+    let columns = values::columns(file.columns, features).map_err(refuse)?;
     let score = file
         .score
         .floats()

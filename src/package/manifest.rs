@@ -11,6 +11,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 mod about;
+mod categories;
+mod policy;
 mod reasons;
 
 pub(super) use reasons::Explaining;
@@ -19,6 +21,8 @@ use super::{Class, FeatureKind, FeatureSpec, Inputs, MANIFEST, Output, Pick, SIG
 use crate::decide::Policy;
 use crate::error::{Fatal, Result};
 use about::Bounds;
+use categories::Codes;
+use policy::PolicyTable;
 use reasons::{ReasonTable, ReasonsTable};
 
 const FEATURES_MAX: usize = 4096;
@@ -34,6 +38,7 @@ pub(super) struct Manifest {
     pub version: String,
     pub model_file: String,
     pub golden_file: Option<String>,
+    pub reference_file: Option<String>,
     /// The largest last.
     pub chunk_rows: Vec<usize>,
     pub inputs: Inputs,
@@ -64,6 +69,7 @@ struct ModelTable {
     chunk_rows: Spanned<Sizes>,
     matrix: Option<String>,
     golden: Option<Spanned<String>>,
+    reference: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -90,14 +96,6 @@ struct PickTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PolicyTable {
-    version: Spanned<String>,
-    review: Spanned<f64>,
-    decline: Spanned<f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct FeatureTable {
     name: Spanned<String>,
     sql: Spanned<String>,
@@ -105,6 +103,8 @@ struct FeatureTable {
     #[serde(rename = "type")]
     kind: Option<Spanned<String>>,
     impute: Option<Spanned<f64>>,
+    categories: Option<Spanned<Codes>>,
+    unknown: Option<Spanned<f64>>,
     unit: Option<Spanned<String>>,
     range: Option<Spanned<Bounds>>,
     description: Option<Spanned<String>>,
@@ -141,12 +141,19 @@ impl Reader<'_> {
         let golden_name =
             |file: &Spanned<String>| self.file_name("model.golden", file, &[&model_file]);
         let golden_file = golden.map(golden_name).transpose()?;
+        let mut taken = vec![model_file.as_str()];
+        taken.extend(golden_file.as_deref());
+        let reference = root.model.reference.as_ref();
+        let reference_name =
+            |file: &Spanned<String>| self.file_name("model.reference", file, &taken);
+        let reference_file = reference.map(reference_name).transpose()?;
         let margin = root.output.margin;
         let mut manifest = Manifest {
             name: self.plain_name("name", &root.name)?,
             version: self.plain_name("version", &root.version)?,
             model_file,
             golden_file,
+            reference_file,
             chunk_rows: self.chunk_rows(&root.model.chunk_rows)?,
             probability: self.output("output.probability", root.output.probability)?,
             margin: margin
@@ -228,18 +235,6 @@ impl Reader<'_> {
         Ok(Output { name, pick })
     }
 
-    fn policy(&self, table: &PolicyTable) -> Result<Policy> {
-        let version = self.plain_name("policy.version", &table.version)?;
-        Policy::new(&version, *table.review.get_ref(), *table.decline.get_ref()).map_err(|bad| {
-            let at = if bad.key == "review" {
-                &table.review
-            } else {
-                &table.decline
-            };
-            self.refuse(at.span(), format!("`policy.{}`: {}", bad.key, bad.message))
-        })
-    }
-
     fn features(
         &self,
         tables: Spanned<Vec<FeatureTable>>,
@@ -292,11 +287,13 @@ impl Reader<'_> {
         }
         self.check_impute(&name, kind, table)?;
         let impute = table.impute.as_ref().map(|impute| *impute.get_ref());
+        let categories = self.categories(&name, kind, table)?;
         let about = self.about(&name, kind, table)?;
         Ok(FeatureSpec {
             name,
             sql: table.sql.get_ref().clone(),
             impute,
+            categories,
             kind,
             about,
         })

@@ -11,24 +11,29 @@ use std::path::{Path, PathBuf};
 
 use crate::decide::Policy;
 use crate::error::{Fatal, Result};
+use crate::features::Categories;
 use crate::record::Digest;
-use manifest::Explaining;
+use manifest::{Explaining, Manifest};
 
 mod background;
 mod golden;
 mod manifest;
 mod reasons;
+mod reference;
 mod signature;
 mod template;
 #[cfg(test)]
 mod tests;
 mod values;
-pub mod version;
+mod version;
 
-pub use golden::Golden;
+pub use background::ROWS_MAX as BACKGROUND_ROWS_MAX;
+pub use golden::{Golden, ROWS_MAX as GOLDEN_ROWS_MAX};
 pub use reasons::{Background, Group, Method, Reasons};
+pub use reference::{Distribution, Reference};
 pub use signature::{SIGNATURE, TrustKey};
 pub use template::Template;
+pub use version::Edition;
 
 /// The name of the description in the folder.
 pub const MANIFEST: &str = "model.toml";
@@ -38,6 +43,7 @@ const MANIFEST_MAX_BYTES: u64 = 1 << 20;
 const MODEL_MAX_BYTES: u64 = 1 << 31;
 const GOLDEN_MAX_BYTES: u64 = 1 << 26;
 const BACKGROUND_MAX_BYTES: u64 = 1 << 26;
+const REFERENCE_MAX_BYTES: u64 = 1 << 20;
 
 /// A model package that was read and checked, but whose model was not opened yet.
 #[derive(Clone, Debug)]
@@ -59,11 +65,22 @@ pub struct Package {
     pub golden: Option<Golden>,
     /// How scores are explained. Without it they are not.
     pub reasons: Option<Reasons>,
-    /// `model.toml`, the ONNX file, the golden rows and the background as they were read, with their SHA-256.
+    /// What drift is measured from. Without it, it is not.
+    pub reference: Option<Reference>,
+    /// `model.toml`, the ONNX file and the others that it names, as they were read, with their SHA-256.
     pub manifest: PackageFile,
     pub model: PackageFile,
     pub golden_file: Option<PackageFile>,
     pub background_file: Option<PackageFile>,
+    pub reference_file: Option<PackageFile>,
+}
+
+/// What `model.toml` names, read before the other files are there.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    pub features: Vec<FeatureSpec>,
+    pub golden_file: Option<String>,
+    pub background_file: Option<String>,
 }
 
 /// A file of the package.
@@ -82,6 +99,8 @@ pub struct FeatureSpec {
     pub sql: String,
     /// What stands for null. Without it, null is NaN for floats and the empty text for texts.
     pub impute: Option<f64>,
+    /// The expression gives a text, and the model the text's code.
+    pub categories: Option<Categories>,
     pub kind: FeatureKind,
     pub about: About,
 }
@@ -194,8 +213,21 @@ impl Package {
     /// # Errors
     /// If a file is missing or too large, or `model.toml` has a key or a value that it must not have.
     pub fn load(folder: &Path) -> Result<Package> {
-        let manifest = PackageFile::read(folder, MANIFEST, MANIFEST_MAX_BYTES)?;
-        let checked = manifest::read(&folder.join(MANIFEST), &manifest.bytes)?;
+        let (manifest, checked) = read_manifest(folder)?;
+        Package::of(folder, manifest, checked)
+    }
+
+    /// Reads the package in `folder` without its golden rows, which need not be there yet.
+    ///
+    /// # Errors
+    /// As [`Package::load`].
+    pub fn load_draft(folder: &Path) -> Result<Package> {
+        let (manifest, mut checked) = read_manifest(folder)?;
+        checked.golden_file = None;
+        Package::of(folder, manifest, checked)
+    }
+
+    fn of(folder: &Path, manifest: PackageFile, checked: Manifest) -> Result<Package> {
         let model = PackageFile::read(folder, &checked.model_file, MODEL_MAX_BYTES)?;
         let features = &checked.features;
         let read_golden = |file: &String| PackageFile::read(folder, file, GOLDEN_MAX_BYTES);
@@ -219,6 +251,15 @@ impl Package {
             Ok((reasons, file))
         };
         let (reasons, background_file) = checked.explaining.map(explain).transpose()?.unzip();
+        let read_reference = |file: &String| PackageFile::read(folder, file, REFERENCE_MAX_BYTES);
+        let reference_file = checked
+            .reference_file
+            .as_ref()
+            .map(read_reference)
+            .transpose()?;
+        let parse =
+            |part: &PackageFile| reference::read(&folder.join(&part.file), &part.bytes, features);
+        let reference = reference_file.as_ref().map(parse).transpose()?;
         Ok(Package {
             folder: folder.to_owned(),
             name: checked.name,
@@ -231,10 +272,12 @@ impl Package {
             policy: checked.policy,
             golden,
             reasons,
+            reference,
             manifest,
             model,
             golden_file,
             background_file,
+            reference_file,
         })
     }
 
@@ -255,8 +298,21 @@ impl Package {
     /// # Errors
     /// If `model.toml` is missing, too large, or has a key or a value that it must not have.
     pub fn load_features(folder: &Path) -> Result<Vec<FeatureSpec>> {
-        let manifest = PackageFile::read(folder, MANIFEST, MANIFEST_MAX_BYTES)?;
-        Ok(manifest::read(&folder.join(MANIFEST), &manifest.bytes)?.features)
+        Ok(read_manifest(folder)?.1.features)
+    }
+
+    /// Reads what `model.toml` names: the files need not be there yet.
+    ///
+    /// # Errors
+    /// As [`Package::load_features`].
+    pub fn load_outline(folder: &Path) -> Result<Outline> {
+        let (_, checked) = read_manifest(folder)?;
+        let background = checked.explaining.map(|it| it.background_file);
+        Ok(Outline {
+            features: checked.features,
+            golden_file: checked.golden_file,
+            background_file: background,
+        })
     }
 
     /// The files of the package, in the order of their names.
@@ -265,6 +321,7 @@ impl Package {
         let mut files = vec![&self.manifest, &self.model];
         files.extend(&self.golden_file);
         files.extend(&self.background_file);
+        files.extend(&self.reference_file);
         files.sort_by(|a, b| a.file.cmp(&b.file));
         files
     }
@@ -289,11 +346,27 @@ impl Package {
         format!("{} {}", self.name, self.version)
     }
 
+    /// What orders this package among those of its name.
+    #[must_use]
+    pub fn edition(&self) -> Edition {
+        Edition {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            policy: self.policy.version().to_owned(),
+        }
+    }
+
     /// The path of `model.toml`, for messages.
     #[must_use]
     pub fn manifest_path(&self) -> PathBuf {
         self.folder.join(MANIFEST)
     }
+}
+
+fn read_manifest(folder: &Path) -> Result<(PackageFile, Manifest)> {
+    let file = PackageFile::read(folder, MANIFEST, MANIFEST_MAX_BYTES)?;
+    let checked = manifest::read(&folder.join(MANIFEST), &file.bytes)?;
+    Ok((file, checked))
 }
 
 impl PackageFile {

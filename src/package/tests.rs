@@ -4,7 +4,10 @@ use super::*;
 use crate::error::Exit;
 
 mod about;
+mod categories;
+mod policy;
 mod reasons;
+mod reference;
 mod schema;
 mod signature;
 mod template;
@@ -107,6 +110,38 @@ fn every_fixture_loads() {
     );
     let zipmap = Package::load(&fixture("lightgbm-zipmap")).unwrap();
     assert_eq!(zipmap.probability.pick, Pick::Class(Class::Number(1)));
+}
+
+#[test]
+fn what_is_written_of_rows_is_what_was_read() {
+    // Of all types of features, with and without a margin, contributions and a background.
+    for name in ["kinds", "pipeline", "lightgbm-zipmap", "reasons-catboost"] {
+        let package = Package::load(&fixture(name)).unwrap();
+        let (features, golden) = (&package.features, package.golden.as_ref().unwrap());
+        let text = golden.to_json(features, "1.32.0", 64);
+        let explained = package.reasons.is_some();
+        let read = golden::read(
+            Path::new("golden.json"),
+            text.as_bytes(),
+            features,
+            explained,
+        );
+        let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let original = package.golden_file.as_ref().unwrap();
+        let original: serde_json::Value = serde_json::from_slice(&original.bytes).unwrap();
+        for key in ["columns", "score", "margin", "base", "contributions"] {
+            assert_eq!(written.get(key), original.get(key), "{name}: {key}");
+        }
+        assert_eq!(read.unwrap().to_json(features, "1.32.0", 64), text);
+        let Some(reasons) = &package.reasons else {
+            continue;
+        };
+        let text = reasons.background.to_json(features);
+        let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let original = package.background_file.as_ref().unwrap();
+        let original: serde_json::Value = serde_json::from_slice(&original.bytes).unwrap();
+        assert_eq!(written, original, "{name}");
+    }
 }
 
 #[test]

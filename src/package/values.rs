@@ -6,13 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray};
-use serde::Deserialize;
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BooleanArray, Float32Array, Float64Array, Int64Array,
+    StringArray,
+};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
+use serde::{Deserialize, Serialize};
 
 use super::{FeatureKind, FeatureSpec};
 
 /// The values of one column, as they are written.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Values {
     Float32(String),
@@ -46,7 +50,99 @@ pub(super) fn of_each_feature<T>(
     }
 }
 
+/// The values of each feature, as columns of their types.
+///
+/// # Errors
+/// As [`of_each_feature`]; or if a feature with categories has a value that is no code of it.
+pub(super) fn columns(
+    found: BTreeMap<String, Values>,
+    features: &[FeatureSpec],
+) -> Result<Vec<ArrayRef>, String> {
+    let columns = of_each_feature(found, features, Values::column)?;
+    for (column, feature) in columns.iter().zip(features) {
+        known_codes(column, feature)
+            .map_err(|problem| format!("column `{}`: {problem}", feature.name))?;
+    }
+    Ok(columns)
+}
+
+/// Whether the model is shown what it can meet: codes, what stands for null, or nothing.
+fn known_codes(column: &ArrayRef, feature: &FeatureSpec) -> Result<(), String> {
+    let Some(categories) = &feature.categories else {
+        return Ok(());
+    };
+    let known: Vec<f64> = categories.codes().chain(feature.impute).collect();
+    let is_known = |value: f64| value.is_nan() || known.contains(&value);
+    let unknown = match column.data_type() {
+        DataType::Float32 => {
+            let values = column.as_primitive::<Float32Type>().values();
+            values.iter().position(|value| !is_known(f64::from(*value)))
+        }
+        DataType::Float64 => {
+            let values = column.as_primitive::<Float64Type>().values();
+            values.iter().position(|value| !is_known(*value))
+        }
+        _ => {
+            let values = column.as_primitive::<Int64Type>().values();
+            values.iter().position(|value| !is_known(*value as f64))
+        }
+    };
+    unknown.map_or(Ok(()), |row| {
+        Err(format!(
+            "row {row} (counted from 0) has an unknown category code; write one of {known:?}"
+        ))
+    })
+}
+
+/// The columns by the names of the features, which are in the same order.
+pub(super) fn by_feature(
+    features: &[FeatureSpec],
+    columns: &[ArrayRef],
+) -> BTreeMap<String, Values> {
+    let named = features.iter().zip(columns);
+    named
+        .map(|(spec, column)| (spec.name.clone(), Values::of(column, spec.kind)))
+        .collect()
+}
+
 impl Values {
+    /// What [`Values::column`] reads back. Null is NaN for floats, and the empty text for texts.
+    ///
+    /// # Panics
+    /// If the column is not of the feature's type, or an integer or boolean is null.
+    pub fn of(column: &ArrayRef, kind: FeatureKind) -> Values {
+        match kind {
+            FeatureKind::Float32 => {
+                let values = column.as_primitive::<Float32Type>().iter();
+                Values::of_floats(values.map(|value| value.unwrap_or(f32::NAN)))
+            }
+            FeatureKind::Float64 => {
+                let values = column.as_primitive::<Float64Type>().iter();
+                Values::of_doubles(values.map(|value| value.unwrap_or(f64::NAN)))
+            }
+            FeatureKind::Int64 => {
+                assert_eq!(column.null_count(), 0, "an integer is never missing");
+                Values::Int64(column.as_primitive::<Int64Type>().values().to_vec())
+            }
+            FeatureKind::Boolean => {
+                assert_eq!(column.null_count(), 0, "a boolean is never missing");
+                Values::Boolean(column.as_boolean().values().iter().collect())
+            }
+            FeatureKind::Utf8 => {
+                let values = column.as_string::<i32>().iter();
+                Values::String(values.map(|v| v.unwrap_or_default().to_owned()).collect())
+            }
+        }
+    }
+
+    pub fn of_floats(values: impl Iterator<Item = f32>) -> Values {
+        Values::Float32(values.map(|v| format!("{:08x}", v.to_bits())).collect())
+    }
+
+    pub fn of_doubles(values: impl Iterator<Item = f64>) -> Values {
+        Values::Float64(values.map(|v| format!("{:016x}", v.to_bits())).collect())
+    }
+
     /// As a column of the feature's type.
     pub fn column(self, kind: FeatureKind) -> Result<ArrayRef, String> {
         Ok(match (kind, self) {

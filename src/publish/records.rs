@@ -66,6 +66,8 @@ pub struct Scored<'a> {
     pub score: f32,
     pub margin: Option<f32>,
     pub decision: Decision,
+    /// The rule of the policy that decided, if one did.
+    pub rule: Option<&'a str>,
 }
 
 /// Appends a scored record as JSON. Floats are the shortest decimals that read back to the same bits.
@@ -77,10 +79,7 @@ pub fn write_scored(
     write_reasons: impl FnOnce(&mut Vec<u8>) -> bool,
 ) {
     out.extend_from_slice(b"{\"event_id\":");
-    match scored.event_id {
-        Some(id) => string(out, id),
-        None => out.extend_from_slice(b"null"),
-    }
+    optional(out, scored.event_id);
     out.extend_from_slice(b",\"score_id\":");
     stamp.score_id(out, scored.partition, scored.offset);
     out.extend_from_slice(b",\"input\":{\"topic\":");
@@ -93,13 +92,10 @@ pub fn write_scored(
     float(out, Some(scored.score));
     out.extend_from_slice(b",\"margin\":");
     float(out, scored.margin);
-    put(
-        out,
-        format_args!(
-            ",\"decision\":\"{}\",\"explanation\":",
-            scored.decision.as_str()
-        ),
-    );
+    let decision = scored.decision.as_str();
+    put(out, format_args!(",\"decision\":\"{decision}\",\"rule\":"));
+    optional(out, scored.rule);
+    out.extend_from_slice(b",\"explanation\":");
     if !write_reasons(out) {
         out.extend_from_slice(b"null");
     }
@@ -118,6 +114,13 @@ fn put(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
 
 fn string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("memory takes every byte");
+}
+
+fn optional(out: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        Some(text) => string(out, text),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 fn float(out: &mut Vec<u8>, value: Option<f32>) {
@@ -208,6 +211,7 @@ mod tests {
             score,
             margin: None,
             decision: Decision::Review,
+            rule: None,
         }
     }
 
@@ -228,6 +232,7 @@ mod tests {
             "score": 0.25,
             "margin": null,
             "decision": "review",
+            "rule": null,
             "explanation": null,
             "model": {
                 "name": "card \"risk\"",
@@ -239,6 +244,18 @@ mod tests {
             "score_time": 2,
         });
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_scored_record_names_the_rule_that_decided() {
+        let mut out = Vec::new();
+        let scored = Scored {
+            rule: Some("large-abroad"),
+            ..scored(0.25, None)
+        };
+        write_scored(&mut out, &stamp(), &scored, |_| false);
+        let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(read["rule"], "large-abroad");
     }
 
     proptest! {

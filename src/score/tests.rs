@@ -207,6 +207,50 @@ fn the_matrix_is_what_the_features_evaluate_to_and_needs_no_model() {
 }
 
 #[test]
+fn the_matrix_holds_the_codes_of_categories() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = payments(&folder, "payments.ndjson", 300, false);
+    let manifest = std::fs::read_to_string(reference().join("model.toml")).unwrap();
+    let with_channel = format!(
+        "{manifest}\n[[feature]]\nname = \"channel\"\nsql = \"channel\"\n\
+         categories = {{ pos = 3, ecommerce = 5 }}\nunknown = -1\n"
+    );
+    let package = folder.path().join("package");
+    std::fs::create_dir(&package).unwrap();
+    std::fs::write(package.join("model.toml"), with_channel).unwrap();
+    let out = folder.path().join("features.parquet");
+    let request = Request {
+        input: input.clone(),
+        output: Output::Features(out.clone()),
+    };
+    let set = format!("model.package={}", package.display());
+    run(&config(&[&set]), &request).unwrap();
+    let matrix = std::fs::File::open(&out).unwrap();
+    let mut batches = ParquetRecordBatchReaderBuilder::try_new(matrix)
+        .unwrap()
+        .build()
+        .unwrap();
+    let matrix = batches.next().unwrap().unwrap();
+    let codes = matrix.column_by_name("channel").unwrap();
+    let codes: Vec<f32> = codes.as_primitive::<Float32Type>().values().to_vec();
+    let events = decoded(&input);
+    let channels = events.column_by_name("channel").unwrap();
+    let wanted: Vec<f32> = channels
+        .as_string::<i32>()
+        .iter()
+        .map(|channel| match channel.unwrap() {
+            "pos" => 3.0,
+            "ecommerce" => 5.0,
+            _ => -1.0,
+        })
+        .collect();
+    assert_eq!(codes, wanted[..codes.len()]);
+    for code in [3.0, 5.0, -1.0] {
+        assert!(codes.contains(&code), "{code}");
+    }
+}
+
+#[test]
 fn the_reference_packages_decline_few_of_many_payments() {
     if testing::runtime("the_reference_packages_decline_few_of_many_payments").is_none() {
         return;

@@ -19,6 +19,7 @@ use crate::config::{self, Config};
 use crate::error::{Exit, Fatal, Result};
 use crate::keys::{Keys, Role};
 use crate::native::TopicIds;
+use crate::package::Package;
 use crate::record::Digest;
 use crate::tlog::Verifier;
 use crate::topics::{Identity, Topics};
@@ -161,20 +162,22 @@ pub fn what_runs(
         fact("policy_sha256", package.policy.digest().to_string());
         let runtime = Digest::of(setup.runtime_document.as_bytes());
         fact("runtime_sha256", runtime.to_string());
+        for (index, shadow) in setup.shadows().enumerate() {
+            let number = index + 1;
+            fact(&format!("shadow_{number}"), shadow.title());
+            fact(
+                &format!("shadow_{number}_package_sha256"),
+                shadow.digest().to_string(),
+            );
+        }
     }
     facts
 }
 
 /// Everything that a row of evidence names by its SHA-256, and where it is kept.
 fn what_decides(setup: &Setup, config: &Config) -> Vec<(String, Bytes)> {
-    let policy = &setup.package.policy;
     let runtime = &setup.runtime_document;
     let texts = [
-        (layout::policy(policy.digest()), policy.canonical()),
-        (
-            layout::model(setup.package.digest()),
-            setup.package.listing(),
-        ),
         (layout::config(config.digest()), config.show().to_owned()),
         (
             layout::schema(setup.schema.digest()),
@@ -185,7 +188,19 @@ fn what_decides(setup: &Setup, config: &Config) -> Vec<(String, Bytes)> {
             runtime.clone(),
         ),
     ];
-    let files = setup.package.files().into_iter();
+    let packages = std::iter::once(&setup.package).chain(setup.shadows());
+    let mut objects: Vec<_> = packages.flat_map(what_a_package_is).collect();
+    objects.extend(texts.map(|(path, text)| (path, Bytes::from(text))));
+    objects
+}
+
+fn what_a_package_is(package: &Package) -> Vec<(String, Bytes)> {
+    let policy = &package.policy;
+    let texts = [
+        (layout::policy(policy.digest()), policy.canonical()),
+        (layout::model(package.digest()), package.listing()),
+    ];
+    let files = package.files().into_iter();
     files
         .map(|file| (layout::model(file.digest), Bytes::from(file.bytes.clone())))
         .chain(texts.map(|(path, text)| (path, Bytes::from(text))))

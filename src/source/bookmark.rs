@@ -2,10 +2,12 @@
 //!
 //! Kafka keeps a string beside each committed offset. Ours names the topic's id, the next offset of
 //! the evidence and the head of its chain, so that a topic that was created again, an offset that
-//! another tool moved, or one that expired is noticed before a record is scored. Pure.
+//! another tool moved, or one that expired is noticed before a record is scored; and the package that
+//! decided last, so that an older one does not come back by mistake. Pure.
 
 use std::fmt;
 
+use crate::package::Edition;
 use crate::record::{Digest, Gap, NextOffset, Offset};
 use crate::source::track::Disorder;
 
@@ -18,6 +20,8 @@ pub struct Bookmark {
     pub next: NextOffset,
     /// Head of the partition's evidence chain.
     pub head: Digest,
+    /// The package that decided last; none where an operator set the offset.
+    pub model: Option<Edition>,
 }
 
 impl Bookmark {
@@ -25,17 +29,22 @@ impl Bookmark {
 
     #[must_use]
     pub fn parse(text: &str) -> Option<Bookmark> {
-        let mut words = text.split(' ');
+        let mut words = text.splitn(5, ' ');
         let version = words.next()?;
         let (topic_id, next, head) = (words.next()?, words.next()?, words.next()?);
-        if version != Self::VERSION || words.next().is_some() {
+        if version != Self::VERSION {
             return None;
         }
+        let model = match words.next() {
+            Some(words) => Some(Edition::parse(words)?),
+            None => None,
+        };
         let next = NextOffset(next.parse().ok().filter(|next| *next >= 0)?);
         Some(Bookmark {
             topic_id: topic_id.to_owned(),
             next,
             head: Digest::parse(head)?,
+            model,
         })
     }
 }
@@ -49,7 +58,11 @@ impl fmt::Display for Bookmark {
             self.topic_id,
             self.next,
             self.head
-        )
+        )?;
+        match &self.model {
+            Some(model) => write!(f, " {model}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -183,6 +196,7 @@ mod tests {
             topic_id: "id".into(),
             next: NextOffset(next),
             head: Digest::of(b"h"),
+            model: None,
         }
     }
 
@@ -192,13 +206,26 @@ mod tests {
 
     #[test]
     fn a_bookmark_reads_what_it_writes_and_fits_the_brokers_limit() {
-        let text = bookmark(i64::MAX).to_string();
-        assert_eq!(Bookmark::parse(&text), Some(bookmark(i64::MAX)));
+        let plain = bookmark(i64::MAX);
+        assert_eq!(Bookmark::parse(&plain.to_string()), Some(plain));
+        let longest = "x".repeat(64);
+        let whole = Bookmark {
+            model: Edition::parse(&[&*longest; 3].join(" ")),
+            ..bookmark(i64::MAX)
+        };
+        let text = whole.to_string();
+        assert_eq!(Bookmark::parse(&text), Some(whole));
         assert!(
             text.len() < 4096,
             "offset.metadata.max.bytes is 4096 by default"
         );
-        for bad in ["", "probity-1", "probity-2 id 1 00", &format!("{text} x")] {
+        for bad in [
+            "",
+            "probity-1",
+            "probity-2 id 1 00",
+            &format!("{text} x"),
+            &format!("{text} "),
+        ] {
             assert_eq!(Bookmark::parse(bad), None, "{bad}");
         }
     }

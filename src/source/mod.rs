@@ -22,6 +22,7 @@ use tracing::warn;
 use crate::crash;
 use crate::error::{Fatal, Result};
 use crate::native::{self, TopicIds};
+use crate::package::Edition;
 use crate::patience::Patience;
 use crate::record::{Digest, Gap, NextOffset, Offset};
 
@@ -331,13 +332,14 @@ impl<'c> Source<'c> {
         self.held[&partition].head
     }
 
-    /// What a commit of a partition up to `next` says beside the offset.
+    /// What a commit of a partition up to `next` says beside the offset, where `model` has decided.
     #[must_use]
-    pub fn bookmark(&self, next: NextOffset, head: Digest) -> Bookmark {
+    pub fn bookmark(&self, next: NextOffset, head: Digest, model: &Edition) -> Bookmark {
         Bookmark {
             topic_id: self.topic_id.clone(),
             next,
             head,
+            model: Some(model.clone()),
         }
     }
 

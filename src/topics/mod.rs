@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::{self, Header, Reader};
 use crate::native::TopicIds;
+use crate::package::Edition;
 use crate::record::{Digest, NextOffset};
 use crate::source::bookmark::{self, Bookmark};
 
@@ -156,6 +157,21 @@ impl<'a> Topics<'a> {
         let what = format!("{topic}: offsets of {well} of {partitions} partitions are known");
         findings.insert(0, Finding { what, fix: None });
         Ok(findings)
+    }
+
+    /// The packages that decided last, one for each partition that tells.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn editions(&self) -> Result<Vec<Edition>> {
+        let input = self.describe(&self.config.input.topic)?;
+        let committed = match input {
+            Some(input) => self.committed(input.partitions)?,
+            None => Vec::new(),
+        };
+        let bookmarks = committed.iter();
+        let bookmarks = bookmarks.filter_map(|(_, _, metadata)| Bookmark::parse(metadata));
+        Ok(bookmarks.filter_map(|bookmark| bookmark.model).collect())
     }
 
     /// Creates what is missing of the pipeline's own topics, and the input as well if `partitions`
@@ -371,6 +387,7 @@ impl<'a> Topics<'a> {
                 topic_id,
                 next,
                 head,
+                model: None,
             }
             .to_string(),
         );

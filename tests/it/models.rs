@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::Float32Type;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use crate::kit::http::{Admin, sum};
@@ -51,16 +54,21 @@ impl Packages {
 
     /// Lets this package decide, in one step.
     fn choose(&self, name: &str) {
+        self.exchange(&self.link(), name);
+    }
+
+    /// Lets the link name another package, in one step.
+    fn exchange(&self, link: &Path, name: &str) {
         let next = self.folder.join("next");
         std::os::unix::fs::symlink(self.folder.join(name), &next).unwrap();
         #[allow(
             clippy::disallowed_methods,
             reason = "a link is exchanged, and nothing of an archive"
         )]
-        fs::rename(next, self.link()).unwrap();
+        fs::rename(next, link).unwrap();
     }
 
-    fn start(&self, pipeline: &Pipeline<'_>, instance: &str) -> Guarded {
+    fn start(&self, pipeline: &Pipeline<'_>, instance: &str, more: &[&str]) -> Guarded {
         let package = format!("model.package={}", self.link().display());
         let arguments = [
             "--set",
@@ -70,7 +78,7 @@ impl Packages {
             "--set",
             "pipeline.lanes=2",
         ];
-        pipeline.run(instance, &arguments, &[])
+        pipeline.run(instance, &[&arguments, more].concat(), &[])
     }
 }
 
@@ -135,7 +143,7 @@ fn a_model_changes_while_payments_flow_and_a_bad_one_changes_nothing() {
         ],
     );
     packages.choose("first");
-    let mut process = packages.start(&pipeline, "a");
+    let mut process = packages.start(&pipeline, "a", &[]);
     let admin = Admin::of(&process);
     let mut seed = 0;
     let mut more = || {
@@ -186,7 +194,7 @@ fn a_model_changes_while_payments_flow_and_a_bad_one_changes_nothing() {
         ("same", "has other files than the package of this version"),
         (
             "first",
-            "is older than card-risk 1.1.0 with policy 2, which decides now; to go back on purpose",
+            "is older than card-risk 1.1.0 with policy 2, which decided last; to go back on purpose",
         ),
     ]
     .into_iter()
@@ -228,7 +236,10 @@ fn a_model_changes_while_payments_flow_and_a_bad_one_changes_nothing() {
     assert_eq!(events["model refused"], 5, "{events:?}");
     let trust = pipeline.trust();
     let arguments = ["--trust", trust.to_str().unwrap(), "--output", "json"];
-    let replayed = kit::auditor::audit(&pipeline.archive(), [&["replay", "."][..], &arguments].concat());
+    let replayed = kit::auditor::audit(
+        &pipeline.archive(),
+        [&["replay", "."][..], &arguments].concat(),
+    );
     let report = replayed.json();
     assert_eq!(report["policy_same"], report["scored"], "{report}");
     assert_eq!(report["bits_same"], report["scored"], "{report}");
@@ -245,7 +256,7 @@ fn a_hundred_changes_leave_the_process_as_large_as_the_first_ones() {
         packages.add(&version.to_string(), &format!("1.0.{version}"), &[]);
     }
     packages.choose("0");
-    let mut process = packages.start(&pipeline, "a");
+    let mut process = packages.start(&pipeline, "a", &[]);
     let admin = Admin::of(&process);
     let mut early = 0;
     for version in 1..=CHANGES {
@@ -266,4 +277,140 @@ fn a_hundred_changes_leave_the_process_as_large_as_the_first_ones() {
     process.signal(Signal::Terminate);
     assert_eq!(process.wait(), 0);
     pipeline.assert_books_agree(false);
+}
+
+#[test]
+fn an_older_package_does_not_come_back_with_a_restart() {
+    let Some(kafka) = kit::kafka() else {
+        return;
+    };
+    let pipeline = Pipeline::create(kafka, "models-restart", "");
+    let packages = Packages::new(&pipeline);
+    packages.add("old", "1.0.0", &[]);
+    packages.add("new", "1.1.0", &[]);
+    packages.choose("new");
+    let mut process = packages.start(&pipeline, "a", &[]);
+    pipeline.produce_payments(1, 200);
+    pipeline.await_processed();
+    process.signal(Signal::Terminate);
+    assert_eq!(process.wait(), 0);
+
+    packages.choose("old");
+    let package = format!("model.package={}", packages.link().display());
+    let (code, said) = pipeline.command(&["check", "--set", &package]);
+    assert_eq!(code, 1, "{said}");
+    let why = "card-risk 1.0.0 with policy 1 is older than card-risk 1.1.0 with policy 1, which decided last";
+    assert!(said.contains(why), "{said}");
+    let mut refused = packages.start(&pipeline, "a", &[]);
+    assert_eq!(refused.wait(), 2);
+    assert!(refused.lines().join("\n").contains(why));
+
+    fs::write(packages.folder.join("current.rollback"), "1.0.0").unwrap();
+    let mut process = packages.start(&pipeline, "a", &[]);
+    pipeline.produce_payments(2, 200);
+    pipeline.await_processed();
+    process.signal(Signal::Terminate);
+    assert_eq!(process.wait(), 0);
+    let versions = by_version(&pipeline.scores());
+    let wanted = [("1.0.0/1".to_owned(), 200), ("1.1.0/1".to_owned(), 200)];
+    assert_eq!(versions, BTreeMap::from(wanted));
+    pipeline.assert_books_agree(false);
+}
+
+/// The scored rows of the archive.
+fn archived(archive: &Path) -> Vec<RecordBatch> {
+    let mut batches = Vec::new();
+    for day in fs::read_dir(archive.join("segments")).unwrap() {
+        for file in fs::read_dir(day.unwrap().path()).unwrap() {
+            let file = fs::File::open(file.unwrap().path()).unwrap();
+            let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+            batches.extend(reader.build().unwrap().map(Result::unwrap));
+        }
+    }
+    batches
+}
+
+#[test]
+fn a_shadow_scores_and_decides_nothing_and_the_archive_says_what_it_said() {
+    let Some(kafka) = kit::kafka() else {
+        return;
+    };
+    let pipeline = Pipeline::create(kafka, "models-shadow", "");
+    let packages = Packages::new(&pipeline);
+    packages.add("first", "1.0.0", &[]);
+    // The same model, and thresholds at which it would review nearly everything and decline nothing.
+    let mild = [
+        ("review = 0.087", "review = 0.0001"),
+        ("decline = 0.422", "decline = 1.0"),
+    ];
+    packages.add("mild", "1.1.0", &mild);
+    packages.add("milder", "1.2.0", &mild);
+    packages.choose("first");
+    let shadow = packages.folder.join("shadow");
+    packages.exchange(&shadow, "mild");
+    let shadows = format!("model.shadows={}", shadow.display());
+    let mut process = packages.start(&pipeline, "a", &["--set", &shadows, "--seal-on-stop"]);
+    let admin = Admin::of(&process);
+    pipeline.produce_payments(1, 500);
+    pipeline.await_processed();
+    let metric = "probity_shadow_decisions_total";
+    admin.wait_for("/metrics", |metrics| {
+        sum(metrics, metric, "shadow=\"1\"") == 500.0
+    });
+    // A shadow changes as the other one does.
+    packages.exchange(&shadow, "milder");
+    admin.wait_for("/metrics", |metrics| counts(metrics) == (1, 0));
+    pipeline.produce_payments(2, 500);
+    pipeline.await_processed();
+    process.signal(Signal::Terminate);
+    assert_eq!(process.wait(), 0);
+
+    let scores = pipeline.scores();
+    assert_eq!(
+        by_version(&scores),
+        BTreeMap::from([("1.0.0/1".to_owned(), 1000)])
+    );
+    pipeline.assert_books_agree(true);
+    let mut models = BTreeMap::new();
+    for rows in archived(&pipeline.archive()) {
+        let text = |name: &str| {
+            let column = rows.column_by_name(name).expect(name).clone();
+            arrow::compute::cast(&column, &arrow::datatypes::DataType::Utf8).unwrap()
+        };
+        let [kinds, decisions, said, model] =
+            ["kind", "decision", "shadow_1_decision", "shadow_1_model"].map(text);
+        let [kinds, decisions, said, model] =
+            [&kinds, &decisions, &said, &model].map(|column| column.as_string::<i32>());
+        let [score, shadow_score] = ["score", "shadow_1_score"].map(|name| {
+            rows.column_by_name(name)
+                .unwrap()
+                .as_primitive::<Float32Type>()
+        });
+        for row in 0..rows.num_rows() {
+            if kinds.value(row) != "scored" {
+                assert!(said.is_null(row) && shadow_score.is_null(row));
+                continue;
+            }
+            let score = score.value(row);
+            assert_eq!(score.to_bits(), shadow_score.value(row).to_bits());
+            let would = if f64::from(score) >= 0.0001 {
+                "review"
+            } else {
+                "approve"
+            };
+            assert_eq!(said.value(row), would);
+            let decided = if f64::from(score) < 0.087 {
+                "approve"
+            } else {
+                "other"
+            };
+            assert!(decided == "other" || decisions.value(row) == decided);
+            *models.entry(model.value(row).to_owned()).or_default() += 1;
+        }
+    }
+    let wanted = [
+        ("card-risk 1.1.0".to_owned(), 500),
+        ("card-risk 1.2.0".to_owned(), 500),
+    ];
+    assert_eq!(models, BTreeMap::from(wanted));
 }

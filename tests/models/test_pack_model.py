@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 sys.path.insert(0, str(DEPLOY))
-from pack_model import Refused, exact, models, pack, trees  # noqa: E402
+from pack_model import Refused, distributions, exact, models, pack, trees  # noqa: E402
 
 ROWS = 600
 
@@ -185,7 +185,7 @@ class Packing(unittest.TestCase):
     def test_the_same_bytes_again(self):
         model, data = small_catboost(), sample()[2]
         first, second = self.packed(model, data, "first"), self.packed(small_catboost(), data, "second")
-        self.assertEqual(len(list(first.iterdir())), 5)
+        self.assertEqual(len(list(first.iterdir())), 6)
         for file in first.iterdir():
             self.assertEqual(file.read_bytes(), (second / file.name).read_bytes(), file.name)
 
@@ -202,6 +202,46 @@ class Packing(unittest.TestCase):
         self.assertEqual(set(np.unique(rows[:, 7][~np.isnan(rows[:, 7])])), {0.0, 1.0})
         self.assertLess(np.nanmax(rows[:, 6]), np.nanmax(matrix[:, 6]))
         self.assertTrue(2 <= np.isnan(rows[:, 0]).sum() <= 8)
+
+    def test_the_reference_counts_the_sample(self):
+        matrix, _, data = sample()
+        folder = self.packed(small_lightgbm(), data)
+        reference = json.loads((folder / "reference.json").read_text())
+        self.assertEqual(tomllib.loads((folder / "model.toml").read_text())["model"]["reference"], "reference.json")
+        self.assertEqual(len(reference["features"]), 8)
+        for each in [reference["score"], *reference["features"]]:
+            self.assertEqual(sum(each["counts"]) + each["missing"], ROWS)
+            self.assertEqual(each["edges"], sorted(set(each["edges"])))
+            self.assertTrue(1 <= len(each["edges"]) <= 10)
+        contributions = decoded(self.golden(folder), "contributions")
+        weights = dict(zip(self.golden(folder)["contributions"], np.abs(contributions).mean(axis=0), strict=True))
+        names = [each["name"] for each in reference["features"]]
+        self.assertEqual(names, sorted(names, key=lambda name: -weights[name]))
+        missing = {name: int(np.isnan(values).sum()) for name, values in data.items()}
+        self.assertEqual({each["name"]: each["missing"] for each in reference["features"]}, missing)
+        self.assertGreater(max(missing.values()), 0)
+
+    def test_what_is_imputed_is_missing_in_the_reference(self):
+        matrix, fraud, data = sample()
+        model = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression()).fit(matrix, fraud)
+        reference = json.loads((self.packed(model, data) / "reference.json").read_text())
+        found = sum(each["missing"] for each in reference["features"])
+        self.assertEqual(found, int(np.isnan(matrix).sum()))
+
+    def test_bins(self):
+        nothing = distributions.distribution([np.nan, np.nan])
+        self.assertEqual(nothing, {"edges": [0.0], "counts": [0, 0], "missing": 2})
+        always = distributions.distribution([3.0] * 4)
+        self.assertEqual((always["edges"][0], always["counts"]), (3.0, [0, 4, 0]))
+        flag = distributions.distribution([0.0, 1.0, 0.0, np.nan])
+        self.assertEqual(flag, {"edges": [1.0], "counts": [2, 1], "missing": 1})
+        rare = distributions.distribution([0.0] * 990 + list(range(1, 12)))
+        self.assertEqual(rare, {"edges": [1.0], "counts": [990, 11], "missing": 0})
+        even = distributions.distribution(np.arange(1000) / 7)
+        self.assertEqual(even["counts"], [100] * 10)
+        counted = distributions.distribution([0.0] * 50 + [float(n % 12) for n in range(50)])
+        self.assertNotIn(0.0, counted["edges"])
+        self.assertEqual(sum(counted["counts"]), 100)
 
     def test_a_package_that_differs_from_its_model_is_refused(self):
         model, data = small_lightgbm(), sample()[2]
@@ -230,6 +270,10 @@ class Packing(unittest.TestCase):
                 self.packed(model, data)
         with self.assertRaisesRegex(Refused, "give it `impute`"):
             self.packed(GradientBoostingClassifier(n_estimators=2).fit(matrix, fraud), sample()[2])
+        channel = [{"name": name} for name in data]
+        channel[0] |= {"categories": {"pos": 0}, "unknown": -1}
+        with self.assertRaisesRegex(Refused, "has categories"):
+            self.packed(small_lightgbm(), data, features=channel)
         with self.assertRaisesRegex(Refused, "takes 8 features"):
             self.packed(small_lightgbm(), {"hour": [1.0, 2.0]})
 
@@ -265,12 +309,14 @@ class Packing(unittest.TestCase):
     def test_command_reads_features_and_reasons(self):
         small_lightgbm().booster_.save_model(self.folder / "m.txt")
         tables = [f'[[feature]]\nname = "{name}"\nsql = "{name} + 0"\n' for name in make.MATRIX_FEATURES]
+        tables[1] += 'range = [0, 23]\nunit = "h"\npersonal = "none"\n'
         tables.append('[[reason]]\ncode = "ALL"\nfeatures = ["hour"]\nraises = { de = "Zur Stunde {hour}" }\nlowers = { de = "\\"" }\n')
         (self.folder / "f.toml").write_text("".join(tables) + '[card]\nOwner = "somebody"\n')
         ran = self.command(self.folder / "m.txt", "--features", str(self.folder / "f.toml"), "--language", "de")
         self.assertEqual(ran.returncode, 0, ran.stderr)
         manifest = tomllib.loads((self.folder / "out/model.toml").read_text())
-        self.assertEqual(manifest["feature"][1]["sql"], "hour + 0")
+        hour = {"name": "hour", "sql": "hour + 0", "type": "float32", "range": [0.0, 23.0], "unit": "h", "personal": "none"}
+        self.assertEqual(manifest["feature"][1], hour)
         self.assertEqual(manifest["reason"][0]["lowers"], {"de": '"'})
         self.assertIn("| Owner | somebody |", (self.folder / "out/MODEL_CARD.md").read_text())
 

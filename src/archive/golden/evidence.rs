@@ -135,8 +135,9 @@ fn model(package: Package<'_>) -> Model {
         },
         config_sha256: digest(&config).to_string(),
         commitment_key: commitment().id(),
+        shadows: Vec::new(),
     };
-    let schema_of_rows = row_schema(&fields(package.events), &fields(package.features), false);
+    let schema_of_rows = row_schema(&fields(package.events), &fields(package.features), &[]);
     let kept =
         |path: fn(Digest) -> String, text: &str| (path(digest(text)), text.to_owned().into());
     Model {
@@ -241,7 +242,7 @@ impl Model {
             return None;
         }
         let score = f32::from_bits(*cycle(&SCORES, place.offset.0));
-        let decision: Decision = self.policy.decide(&[score])[0];
+        let decision: Decision = self.policy.by_thresholds(score);
         Some(Verdict {
             score,
             margin: self.has_margin.then_some(*cycle(&MARGINS, place.offset.0)),

@@ -172,9 +172,20 @@ fn facts(page: &mut String, it: &Told<'_>) {
     if let Some(decided) = &told.decision {
         row(page, words.decision, &decided.decision);
         row(page, words.score, &format!("{:?}", decided.score));
-        let threshold = decided.threshold.map(|threshold| format!("{threshold:?}"));
-        let none = || words.no_threshold.to_owned();
-        row(page, words.threshold, &threshold.unwrap_or_else(none));
+        match &decided.rule {
+            Some(rule) => {
+                row(page, words.rule, &rule.name);
+                row(page, words.condition, &rule.condition());
+                if let Some(description) = &rule.description {
+                    row(page, words.about_rule, description);
+                }
+            }
+            None => {
+                let threshold = decided.threshold.map(|threshold| format!("{threshold:?}"));
+                let none = || words.no_threshold.to_owned();
+                row(page, words.threshold, &threshold.unwrap_or_else(none));
+            }
+        }
         if let Some(margin) = decided.margin {
             row(page, words.margin, &format!("{margin:?}"));
         }

@@ -60,9 +60,20 @@ fn line(text: &mut String, name: &str, value: &str) {
 
 fn decision(text: &mut String, decided: &Decided) {
     let shown = |number: Option<String>| number.unwrap_or_else(|| "none".to_owned());
-    let threshold = shown(decided.threshold.map(|it| format!("{it:?}")));
-    let what = format!("{}, threshold {threshold}", decided.decision);
-    line(text, "decision", &what);
+    let why = match &decided.rule {
+        Some(rule) => format!("by rule {}", rule.name),
+        None => {
+            let threshold = shown(decided.threshold.map(|it| format!("{it:?}")));
+            format!("threshold {threshold}")
+        }
+    };
+    line(text, "decision", &format!("{}, {why}", decided.decision));
+    if let Some(rule) = &decided.rule {
+        line(text, "rule", &rule.condition());
+        if let Some(description) = &rule.description {
+            line(text, "", description);
+        }
+    }
     let margin = shown(decided.margin.map(|it| format!("{it:?}")));
     line(
         text,

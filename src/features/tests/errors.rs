@@ -96,7 +96,7 @@ fn every_wrong_feature_is_reported_at_once() {
         impute("huge", "x", FeatureType::Float32, Some(1e39)),
         impute("nan", "x", FeatureType::Float64, Some(f64::NAN)),
         impute("word", "s", FeatureType::Utf8, Some(0.0)),
-        impute("flag", "yes", FeatureType::Boolean, Some(0.0)),
+        impute("flag", "yes", FeatureType::Boolean, Some(0.5)),
     ];
     let errors = FeatureSet::compile(&definitions, &schema()).unwrap_err();
     let first_lines: Vec<String> = errors
@@ -116,7 +116,7 @@ fn every_wrong_feature_is_reported_at_once() {
             "feature `huge`: impute = 1e39 is no value of type Float32",
             "feature `nan`: impute = NaN is no value of type Float64",
             "feature `word`: impute = 0.0 is no value of type Utf8",
-            "feature `flag`: impute = 0.0 is no value of type Boolean",
+            "feature `flag`: impute = 0.5 is no value of type Boolean",
         ]
     );
     assert_eq!(errors[4].hint.as_deref(), Some("write CAST(… AS BIGINT)"));

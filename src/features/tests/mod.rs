@@ -1,5 +1,6 @@
 //! What expressions mean, and what is said of those that are wrong.
 
+mod categories;
 mod errors;
 mod oracle;
 
@@ -157,6 +158,7 @@ fn impute(
             name: name.to_owned(),
             sql: sql.to_owned(),
             impute,
+            categories: None,
         },
         feature_type,
     )
@@ -226,6 +228,15 @@ fn null_is_imputed_where_the_package_says_so() {
     assert_eq!(integer.as_primitive::<Int64Type>().value(0), -1);
     let zero = one_feature("m", FeatureType::Float64, Some(-0.0));
     assert_eq!(zero.as_primitive::<Float64Type>().value(0).to_bits(), 0);
+    for (sql, impute, wanted) in [
+        ("n > 0", 0.0, false),
+        ("n > 0", 1.0, true),
+        ("i > 0", 0.0, true),
+    ] {
+        let flag = one_feature(sql, FeatureType::Boolean, Some(impute));
+        assert!(flag.is_valid(0));
+        assert_eq!(flag.as_boolean().value(0), wanted, "{sql}, {impute}");
+    }
     let present = one_feature("i", FeatureType::Int64, Some(-1.0));
     assert_eq!(present.as_primitive::<Int64Type>().value(0), 7);
 }
@@ -336,8 +347,23 @@ fn a_row_is_known_in_which_anything_was_imputed() {
         imputed(std::slice::from_ref(&integers)),
         [false, true, false, true]
     );
-    assert_eq!(imputed(&[integers, floats]), [false, true, true, true]);
-    assert_eq!(imputed(&[nothing]), [false; 4]);
+    assert_eq!(
+        imputed(&[integers.clone(), floats]),
+        [false, true, true, true]
+    );
+    assert_eq!(imputed(std::slice::from_ref(&nothing)), [false; 4]);
+
+    let definitions = [integers, nothing];
+    let set = FeatureSet::compile(&definitions, &batch.schema()).unwrap();
+    let evaluated = set.complete(&batch);
+    for feature in 0..2 {
+        // Imputed or missing, it is not known.
+        let known = evaluated.known(feature).unwrap();
+        assert_eq!(
+            (0..4).map(|row| known.is_valid(row)).collect::<Vec<_>>(),
+            [true, false, true, false]
+        );
+    }
 }
 
 #[test]

@@ -10,7 +10,10 @@ use super::testing::{fixture, runtime};
 use super::*;
 use crate::error::Exit;
 
+mod device;
 mod refused;
+
+pub(super) use device::Room;
 
 const FIXTURES: [&str; 6] = [
     "lightgbm",

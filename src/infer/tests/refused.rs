@@ -5,7 +5,7 @@ use std::path::Path;
 use super::open;
 use crate::error::{Exit, Fatal};
 use crate::infer::testing::{fixture, runtime};
-use crate::infer::{Model, Provider, Runtime};
+use crate::infer::{Gpu, Model, Provider, Runtime};
 use crate::package::Package;
 
 /// A copy of a fixture without its golden rows, its `model.toml` changed; `from` must be there.
@@ -231,7 +231,9 @@ fn a_provider_that_the_library_lacks_is_never_replaced_by_another() {
     else {
         return;
     };
-    for (provider, name) in [(Provider::Cuda, "cuda"), (Provider::TensorRt, "tensorrt")] {
+    let gpu = Gpu::default();
+    for provider in [Provider::Cuda(gpu), Provider::TensorRt(gpu)] {
+        let name = provider.as_str();
         if has(provider) {
             continue;
         }
@@ -253,8 +255,8 @@ fn has(provider: Provider) -> bool {
     use ort::ep::{CUDA, ExecutionProvider, TensorRT};
     let available = match provider {
         Provider::Cpu => Ok(true),
-        Provider::Cuda => CUDA::is_available(),
-        Provider::TensorRt => TensorRT::is_available(),
+        Provider::Cuda(_) => CUDA::is_available(),
+        Provider::TensorRt(_) => TensorRT::is_available(),
     };
     available.unwrap()
 }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::package::{About, FeatureKind, Personal};
 
 const UNIT_MAX_CHARS: usize = 32;
-const DESCRIPTION_MAX_CHARS: usize = 1000;
+pub(super) const DESCRIPTION_MAX_CHARS: usize = 1000;
 
 #[derive(Deserialize)]
 #[serde(transparent)]
@@ -41,7 +41,12 @@ impl Reader<'_> {
         })
     }
 
-    fn one_line(&self, what: &str, text: &Spanned<String>, most: usize) -> Result<String> {
+    pub(super) fn one_line(
+        &self,
+        what: &str,
+        text: &Spanned<String>,
+        most: usize,
+    ) -> Result<String> {
         let words = text.get_ref();
         if words.trim().is_empty()
             || words.chars().count() > most

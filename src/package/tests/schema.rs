@@ -67,6 +67,7 @@ fn the_schema_has_every_key_and_no_other() {
         ("/properties/output", "[output]", "[output]\nzzz = 1"),
         ("/$defs/pick", "column = 1", "zzz = 1"),
         ("/properties/policy", "[policy]", "[policy]\nzzz = 1"),
+        ("/$defs/rule", "[[policy.rule]]", "[[policy.rule]]\nzzz = 1"),
         ("/properties/reasons", "[reasons]", "[reasons]\nzzz = 1"),
         (
             "/properties/reason/items",

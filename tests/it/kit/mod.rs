@@ -63,6 +63,11 @@ pub fn python() -> Option<PathBuf> {
     present("PROBITY_PYTHON", "the Python environment")
 }
 
+/// Whether ONNX Runtime is there, for tests that score without Kafka.
+pub fn runtime() -> Option<()> {
+    present("ORT_DYLIB_PATH", "ONNX Runtime").map(drop)
+}
+
 /// The program of `tests/go`, which checks a ledger with Go's libraries.
 pub fn ledgercheck() -> Option<PathBuf> {
     present("PROBITY_LEDGERCHECK", "Go")

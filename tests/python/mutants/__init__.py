@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 # Each adds its mutants to the list.
-from mutants import entries, files, histories, objects, usual  # noqa: F401
+from mutants import entries, files, histories, objects, rules, usual  # noqa: F401
 from mutants.base import INFORMATION, MUTANTS, Mutant, Threat
 from mutants.forger import GOLDEN, TRUST, Forger
 

@@ -200,6 +200,7 @@ fn record(stages: &Stages, batch: &Batch<Decided>, stamp: &Stamp, row: usize) ->
         score: verdict.score,
         margin: verdict.margin,
         decision: verdict.decision,
+        rule: batch.payload().ruled.of(row),
     };
     let mut bytes = Vec::new();
     records::write_scored(&mut bytes, stamp, &scored, |out| {

@@ -1,0 +1,42 @@
+//! What a start tells of a package that it found well, thing by thing.
+
+use super::Setup;
+use crate::config::Config;
+use crate::infer::Model;
+use crate::package::Package;
+
+pub(super) fn package(config: &Config, package: &Package) -> String {
+    let files: Vec<&str> = package.files().iter().map(|part| &*part.file).collect();
+    let signed = match &config.model.trust_key {
+        Some(key) => format!("signed by {}", key.display()),
+        None => "no signature is asked for: model.trust_key is not set".to_owned(),
+    };
+    let (title, digest, files) = (package.title(), package.digest(), files.join(", "));
+    format!("package {title}, sha256 {digest}: {files}; {signed}")
+}
+
+impl Setup {
+    pub(super) fn describe_model(&self, model: &Model) -> String {
+        let rows = match &self.package.golden {
+            Some(golden) => format!(
+                "{} golden rows have their known answers",
+                golden.score.len()
+            ),
+            None => "no golden rows say what it should give".to_owned(),
+        };
+        let file = &self.package.model.file;
+        let provider = model.provider();
+        format!("{file} takes and gives what model.toml says, on {provider}; {rows}")
+    }
+
+    pub(super) fn describe_admission(&self, model: &Model) -> String {
+        let (used, named) = (model.chunk_sizes(), &self.package.chunk_rows);
+        let why = match used == named.as_slice() {
+            true => String::new(),
+            false => {
+                format!("; model.toml names {named:?}, but only these are found to give equal bits")
+            }
+        };
+        format!("{}, in chunks of {used:?} rows{why}", self.admission)
+    }
+}
