@@ -17,6 +17,7 @@ use probity::error::Fatal;
 use probity::explain::Explainer;
 use probity::infer::{Gpu, Model, Provider, Runtime, Scored};
 use probity::package::Package;
+use probity::record::Decision;
 
 const MODELS: [&str; 2] = ["card-risk-mlp", "card-risk"];
 const BATCHES: [usize; 6] = [64, 256, 1024, 4096, 16_384, 65_536];
@@ -109,7 +110,12 @@ impl Compared {
         let rows = first(&self.rows, PARITY_ROWS);
         let [left, right] =
             [&mut self.cpu, &mut self.other].map(|model| model.run(&rows).unwrap_or_else(stop));
-        let decide = |scored: &Scored| package.policy.decide(&scored.score);
+        let decide = |scored: &Scored| -> Vec<Decision> {
+            let scores = scored.score.iter();
+            scores
+                .map(|score| package.policy.by_thresholds(*score))
+                .collect()
+        };
         let (left_decisions, right_decisions) = (decide(&left), decide(&right));
         let pairs = left_decisions.iter().zip(&right_decisions);
         let others = pairs.filter(|(left, right)| left != right).count();

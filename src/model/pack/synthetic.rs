@@ -156,6 +156,7 @@ mod tests {
             sql: name.to_owned(),
             impute: None,
             kind,
+            categories: None,
             about: About::default(),
         }
     }
