@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -280,7 +281,12 @@ impl Watch {
             if !look(&folders).is_ok_and(|now| settling.has_settled(now)) {
                 continue;
             }
-            let outcome = self.change();
+            // A panic over a package is no reason to stop deciding.
+            let change = AssertUnwindSafe(|| self.change());
+            let outcome = catch_unwind(change).unwrap_or_else(|_| {
+                let what = "it was made ready with a panic, which is a bug; see the log above";
+                Err(Fatal::new(Exit::Bug, what))
+            });
             // What was read while somebody wrote says nothing: the next look shows that it changed.
             if !look(&folders).is_ok_and(|now| settling.is_still(&now)) {
                 continue;

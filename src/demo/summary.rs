@@ -35,7 +35,7 @@ pub(super) struct Run<'a> {
 }
 
 /// Columns of the archive that the summary reads, in this order.
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 8] = [
     columns::KIND,
     columns::SCORE,
     columns::DECISION,
@@ -43,6 +43,7 @@ const COLUMNS: [&str; 7] = [
     "event_amount_minor",
     "event_currency",
     "event_mcc",
+    columns::EXPLANATION,
 ];
 
 /// What the files of the archive hold.
@@ -64,6 +65,8 @@ struct Payment {
     amount_minor: i64,
     currency: String,
     mcc: String,
+    /// The codes of its reasons, the weightiest first; `+` raises the risk.
+    reasons: String,
 }
 
 /// Prints the summary.
@@ -104,13 +107,14 @@ pub(super) fn print(run: &Run<'_>) -> Result<()> {
     println!("worst payments");
     for payment in &archived.worst {
         println!(
-            "  {:.4} {:<8} {:>11} minor units of {}, mcc {}, {}",
+            "  {:.4} {:<8} {:>11} minor units of {}, mcc {}, {}\n         {}",
             payment.score,
             payment.decision,
             payment.amount_minor,
             payment.currency,
             payment.mcc,
             payment.id,
+            payment.reasons,
         );
     }
     println!(
@@ -131,6 +135,13 @@ pub(super) fn print(run: &Run<'_>) -> Result<()> {
         "             probity verify {} --key {log_key}",
         archive.display()
     );
+    if let Some(worst) = archived.worst.first() {
+        println!(
+            "             probity explain {} {} --key {log_key}",
+            archive.display(),
+            worst.id
+        );
+    }
     let agree = *sent == counts.scored + counts.rejected
         && counts.scored == archived.scored
         && counts.rejected == archived.rejected
@@ -228,6 +239,7 @@ fn count(batch: &RecordBatch, archived: &mut Archived) -> Result<(), Fault> {
     let text = |name: &str| Ok::<_, String>(column(name)?.as_string::<i32>().clone());
     let (kinds, decisions) = (text(COLUMNS[0])?, text(COLUMNS[2])?);
     let (ids, currencies, mccs) = (text(COLUMNS[3])?, text(COLUMNS[5])?, text(COLUMNS[6])?);
+    let explanations = text(COLUMNS[7])?;
     let scores = column(COLUMNS[1])?.as_primitive::<Float32Type>();
     let amounts = column(COLUMNS[4])?.as_primitive::<Int64Type>();
     archived.rows += batch.num_rows() as u64;
@@ -255,11 +267,25 @@ fn count(batch: &RecordBatch, archived: &mut Archived) -> Result<(), Fault> {
             } else {
                 "none".to_owned()
             },
+            reasons: match explanations.is_valid(row) {
+                true => reasons(explanations.value(row))?,
+                false => String::new(),
+            },
         });
         archived.worst.sort_by(|a, b| b.score.total_cmp(&a.score));
         archived.worst.truncate(WORST);
     }
     Ok(())
+}
+
+/// The codes that an explanation of the archive lists.
+fn reasons(explanation: &str) -> Result<String, Fault> {
+    #[derive(serde::Deserialize)]
+    struct Explanation {
+        reasons: Vec<String>,
+    }
+    let explanation: Explanation = serde_json::from_str(explanation)?;
+    Ok(explanation.reasons.join(" "))
 }
 
 /// CPU time of this process so far, all its threads.

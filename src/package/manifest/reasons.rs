@@ -105,11 +105,16 @@ impl Reader<'_> {
             .into_iter()
             .find(|known| known.as_str() == method.get_ref());
         known.ok_or_else(|| {
-            let message = format!(
+            let mut message = format!(
                 "`reasons.method` is {:?}; write one of {}",
                 method.get_ref(),
                 Method::ALL.map(Method::as_str).join(", ")
             );
+            if method.get_ref().contains("path") {
+                // What other libraries do by default, and cannot be done from the file that decides.
+                message += ". Path-dependent values need to know how many training rows went where, which an ONNX file \
+                            does not say; \"tree\" compares with the background instead";
+            }
             self.refuse(method.span(), message)
         })
     }

@@ -197,6 +197,11 @@ fn reasons_that_cannot_be_are_refused_with_the_fix() {
             ":19: `reasons.method` is \"shap\"; write one of tree, linear, permutation",
         ),
         (
+            "\"permutation\"",
+            "\"tree-path-dependent\"",
+            "need to know how many training rows went where, which an ONNX file does not say",
+        ),
+        (
             "\"background.json\"",
             "\"../background.json\"",
             ":20: `reasons.background` is \"../background.json\"",
