@@ -63,7 +63,17 @@ impl Stop {
 /// What a worker thread ends with.
 struct Ended {
     name: String,
+    duty: Duty,
     result: Result<()>,
+}
+
+/// Whether a stop waits for a thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    /// It scores or archives: a stop waits until it has drained.
+    Worker,
+    /// It prepares or tells: a stop leaves it where it is.
+    Aide,
 }
 
 struct Workers {
@@ -83,6 +93,22 @@ impl Workers {
     }
 
     fn spawn(&mut self, name: &str, work: impl FnOnce() -> Result<()> + Send + 'static) {
+        self.start(name, Duty::Worker, work);
+    }
+
+    fn assist(&mut self, name: &str, work: impl FnOnce() + Send + 'static) {
+        self.start(name, Duty::Aide, || {
+            work();
+            Ok(())
+        });
+    }
+
+    fn start(
+        &mut self,
+        name: &str,
+        duty: Duty,
+        work: impl FnOnce() -> Result<()> + Send + 'static,
+    ) {
         let (report, owner) = (self.report.clone(), name.to_owned());
         let body = move || {
             let work = std::panic::AssertUnwindSafe(work);
@@ -95,16 +121,17 @@ impl Workers {
             // Nobody listens only when the process is ending already.
             let _ = report.send(Ended {
                 name: owner,
+                duty,
                 result,
             });
         };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(body);
-        self.threads.push((
-            name.to_owned(),
-            thread.expect("the system has a thread to spare"),
-        ));
+        let thread = thread.expect("the system has a thread to spare");
+        if duty == Duty::Worker {
+            self.threads.push((name.to_owned(), thread));
+        }
     }
 
     /// Waits until all have ended; asks the others to stop as soon as one ends. Returns the first
@@ -119,8 +146,8 @@ impl Workers {
                 deadline = Some(Instant::now() + drain_timeout);
             }
             match self.ended.recv_timeout(Duration::from_millis(100)) {
-                Ok(Ended { name, result }) => {
-                    running -= 1;
+                Ok(Ended { name, duty, result }) => {
+                    running -= usize::from(duty == Duty::Worker);
                     stop.ask();
                     match result {
                         Ok(()) => info!(worker = name, "ended"),
@@ -257,21 +284,15 @@ pub fn run(
                 seats,
                 stop: stop.clone(),
                 current,
-                schema: setup.schema.digest(),
+                schemas: setup.schemas(),
                 drift: teller.clone(),
             };
-            workers.spawn("model", move || {
-                watch.run();
-                Ok(())
-            });
+            workers.assist("model", move || watch.run());
         }
     }
     if let Some(teller) = teller.clone() {
         let stop = stop.clone();
-        workers.spawn("drift", move || {
-            teller.run(&stop);
-            Ok(())
-        });
+        workers.assist("drift", move || teller.run(&stop));
     }
     if roles.archive {
         info!(place = store.place(), "archiving");

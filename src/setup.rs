@@ -193,12 +193,23 @@ impl Setup {
         let (event_id, event_time) = &self.roles;
         let open = |shadow: &ShadowSetup| shadow.open(&self.schema, self.runtime, &self.providers);
         let shadows = self.shadows.iter().map(open).collect::<Result<_>>()?;
+        let model = self.model()?;
+        // Evidence has one word for all lanes.
+        if let Some(admission) = model.admission()
+            && admission.to_string() != self.admission
+        {
+            return Err(Fatal::unreachable(format!(
+                "the model {} is {admission} in this session and was {} in another; look at the device's state",
+                self.package.title(),
+                self.admission
+            )));
+        }
         let stages = Stages::new(
             &self.schema,
             (event_id, event_time),
             decoder,
             self.features()?,
-            self.model()?,
+            model,
             self.policy()?,
             self.narrator.clone(),
         )?;
@@ -234,6 +245,19 @@ impl Setup {
     /// The packages that score beside it without deciding.
     pub fn shadows(&self) -> impl Iterator<Item = &Package> {
         self.shadows.iter().map(|shadow| &shadow.package)
+    }
+
+    /// The digests of the input's schema and of its writers' schemas.
+    #[must_use]
+    pub fn schemas(&self) -> Vec<Digest> {
+        let registered = self
+            .decoding
+            .registry
+            .iter()
+            .map(|(_, schema)| schema.digest());
+        std::iter::once(self.schema.digest())
+            .chain(registered)
+            .collect()
     }
 
     /// The execution providers that run the model.

@@ -5,12 +5,15 @@
 //! when its files have stopped changing and it passed everything that a start asks of it. Whatever it lacks,
 //! the old one goes on, and the refusal is a line in the log, a metric and an entry of the ledger.
 
-use std::cmp::Ordering;
+mod follow;
+mod look;
+
 use std::collections::BTreeMap;
+#[cfg(test)]
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+#[cfg(test)]
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,9 +32,16 @@ use crate::record::Digest;
 use crate::setup::{self, Setup};
 use crate::stages::Stages;
 use crate::topics::Identity;
+pub use follow::admit;
+use follow::{Rollback, follow, titled};
+use look::{Look, Settling};
 
 /// How often it is looked whether to stop.
 const TURN: Duration = Duration::from_millis(50);
+/// How long to wait where something cannot be reached.
+const RETRY: Duration = Duration::from_secs(60);
+/// The longest reason that the ledger is told.
+const WHY_MAX_BYTES: usize = 1000;
 
 /// What a lane decides with from its next round on.
 pub struct Successor {
@@ -112,135 +122,6 @@ fn digests<'p>(packages: impl IntoIterator<Item = &'p Package>) -> Vec<Digest> {
     packages.into_iter().map(Package::digest).collect()
 }
 
-/// Refuses a package at start that is older than one that decided last for a partition: only an operator goes back.
-///
-/// # Errors
-/// Usage, with the way to go back on purpose.
-pub fn admit(package: &Package, before: &[Edition]) -> Result<()> {
-    let rollback = Rollback::of(&package.folder);
-    let older = before
-        .iter()
-        .find(|last| package.edition().compare(last) == Some(Ordering::Less));
-    match older {
-        Some(last) if !rollback.allows(package) => {
-            Err(Fatal::usage(rollback.refusal(package, last)))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether the package may follow the one that decides now, which it is not.
-fn follow(package: &Package, now: &Edition) -> Result<()> {
-    let rollback = Rollback::of(&package.folder);
-    match package.edition().compare(now) {
-        None | Some(Ordering::Greater) => Ok(()),
-        Some(_) if rollback.allows(package) => Ok(()),
-        Some(Ordering::Less) => Err(Fatal::usage(rollback.refusal(package, now))),
-        Some(Ordering::Equal) => Err(Fatal::usage(format!(
-            "{} has other files than the package of this version that decides now; raise `version`, or \
-             `policy.version` where only the policy changed",
-            titled(&package.edition())
-        ))),
-    }
-}
-
-fn titled(edition: &Edition) -> String {
-    let Edition {
-        name,
-        version,
-        policy,
-    } = edition;
-    format!("{name} {version} with policy {policy}")
-}
-
-/// An operator's wish to go back: a file beside the package's folder, so that it is no file of the package, which holds
-/// the version to go back to.
-struct Rollback {
-    file: PathBuf,
-    version: Option<String>,
-}
-
-impl Rollback {
-    fn of(folder: &Path) -> Rollback {
-        let file = Rollback::file(folder);
-        let version = fs::read_to_string(&file).ok();
-        Rollback {
-            version: version.map(|text| text.trim().to_owned()),
-            file,
-        }
-    }
-
-    fn file(folder: &Path) -> PathBuf {
-        let mut name = folder.as_os_str().to_owned();
-        name.push(".rollback");
-        PathBuf::from(name)
-    }
-
-    fn allows(&self, package: &Package) -> bool {
-        self.version.as_deref() == Some(package.version.as_str())
-    }
-
-    fn refusal(&self, package: &Package, last: &Edition) -> String {
-        format!(
-            "{} is older than {}, which decided last; to go back on purpose, write {} into {}",
-            titled(&package.edition()),
-            titled(last),
-            package.version,
-            self.file.display()
-        )
-    }
-}
-
-/// What can be seen of packages without reading their files, and of the wish to go back to one.
-type Look = Vec<(PathBuf, u64, u64, i64, i64)>;
-
-fn look(folders: &[PathBuf]) -> std::io::Result<Look> {
-    let mut paths = Vec::new();
-    for folder in folders {
-        paths.push(Rollback::file(folder));
-        // Where the folder is a link, another target is another package.
-        for entry in fs::read_dir(folder.canonicalize()?)? {
-            paths.push(entry?.path());
-        }
-    }
-    let mut files = Vec::new();
-    for path in paths {
-        match fs::metadata(&path) {
-            Ok(at) => files.push((path, at.ino(), at.len(), at.mtime(), at.mtime_nsec())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// Tells a folder that has settled from one that is being written.
-#[derive(Default)]
-struct Settling {
-    last: Option<Look>,
-    tried: Option<Look>,
-}
-
-impl Settling {
-    /// Whether this look is new, and the same as the one before it.
-    fn has_settled(&mut self, now: Look) -> bool {
-        let settled = self.last.as_ref() == Some(&now) && self.tried.as_ref() != Some(&now);
-        self.last = Some(now);
-        settled
-    }
-
-    /// Whether nothing has changed since the last look.
-    fn is_still(&self, now: &Look) -> bool {
-        self.last.as_ref() == Some(now)
-    }
-
-    /// Not to be tried again until it changes.
-    fn tried(&mut self) {
-        self.tried.clone_from(&self.last);
-    }
-}
-
 /// What is ready to be taken over.
 struct Next {
     setup: Setup,
@@ -259,36 +140,42 @@ pub struct Watch {
     pub stop: Stop,
     /// What lanes were started with.
     pub current: Current,
-    pub schema: Digest,
+    /// Of the input, and of its writers.
+    pub schemas: Vec<Digest>,
     pub drift: Option<Arc<Teller>>,
 }
 
 impl Watch {
     /// Until somebody asks to stop. What fails is a refusal, and the old package goes on.
     pub fn run(mut self) {
-        let mut folders = vec![self.config.model.package.clone()];
-        folders.extend(self.config.model.shadows.iter().cloned());
+        let model = &self.config.model;
+        let mut folders = vec![model.package.clone()];
+        folders.extend(model.shadows.iter().cloned());
+        let mut files = vec![Rollback::file(&model.package)];
+        files.extend(model.trust_key.clone());
+        let look = move || Look::at(&folders, &files);
         let mut settling = Settling::default();
         let meters = ModelMetrics::new();
         let mut looked = Instant::now();
+        let mut patience = Duration::ZERO;
         while !self.stop.is_asked() {
             std::thread::sleep(TURN);
-            if looked.elapsed() < self.config.model.watch_interval {
+            if looked.elapsed() < self.config.model.watch_interval.max(patience) {
                 continue;
             }
-            looked = Instant::now();
-            // While it is exchanged a folder may not be there.
-            if !look(&folders).is_ok_and(|now| settling.has_settled(now)) {
+            (looked, patience) = (Instant::now(), Duration::ZERO);
+            if !settling.has_settled(look()) {
                 continue;
             }
+            let mut seen = None;
             // A panic over a package is no reason to stop deciding.
-            let change = AssertUnwindSafe(|| self.change());
+            let change = AssertUnwindSafe(|| self.change(&mut seen));
             let outcome = catch_unwind(change).unwrap_or_else(|_| {
                 let what = "it was made ready with a panic, which is a bug; see the log above";
                 Err(Fatal::new(Exit::Bug, what))
             });
             // What was read while somebody wrote says nothing: the next look shows that it changed.
-            if !look(&folders).is_ok_and(|now| settling.is_still(&now)) {
+            if !settling.is_still(&look()) {
                 continue;
             }
             match outcome {
@@ -301,31 +188,37 @@ impl Watch {
                 Err(fatal) => {
                     warn!(%fatal, still = titled(&self.current.edition), "a model package is refused");
                     meters.refused();
-                    // What cannot be reached may be there at the next look; anything else needs another package.
-                    if fatal.exit != Exit::Unreachable {
-                        settling.tried();
-                        self.record("model refused", self.refusal(&fatal));
+                    self.record("model refused", self.refusal(&fatal, seen.as_ref()));
+                    // What cannot be reached may be there later; anything else needs another package.
+                    match fatal.exit {
+                        Exit::Unreachable => patience = RETRY,
+                        _ => settling.tried(),
                     }
                 }
             }
         }
     }
 
-    /// Makes the packages in the folders ready, if they are others than those in force.
-    fn change(&self) -> Result<Option<Next>> {
+    /// Makes the packages in the folders ready, if they are others than those in force. `seen` becomes what would decide.
+    fn change(&self, seen: &mut Option<Edition>) -> Result<Option<Next>> {
         let config = &self.config;
         // Without model and tables this is quick, and mostly the end of it.
         let packages = setup::packages(config)?;
         if digests(&packages) == self.current.digests {
             return Ok(None);
         }
-        if packages[0].digest() != self.current.digests[0] {
+        let next = seen.insert(packages[0].edition());
+        if next.digest != self.current.edition.digest {
             follow(&packages[0], &self.current.edition)?;
         }
         let setup = Setup::load(config)?;
-        if setup.schema.digest() != self.schema {
+        if digests([&setup.package].into_iter().chain(setup.shadows())) != digests(&packages) {
+            let what = "the package changed while it was read; it is read again";
+            return Err(Fatal::unreachable(what));
+        }
+        if setup.schemas() != self.schemas {
             return Err(Fatal::usage(
-                "input.schema: the file has changed since the start; start again to read it",
+                "input.schema, input.schemas: a file has changed since the start; start again to read it",
             ));
         }
         let lanes = 0..config.pipeline.lanes;
@@ -348,8 +241,7 @@ impl Watch {
         if let Some(teller) = &self.drift {
             teller.change(&setup.package);
         }
-        let facts = setup::archive::what_runs(&self.config, Some(setup), false);
-        self.record("model changed", facts);
+        self.record("model changed", setup::archive::what_scores(setup));
         let facts = setup.facts(&self.config, &self.identity, self.commitment_key.clone());
         for (lane, stages) in next.into_iter().enumerate() {
             let successor = Successor {
@@ -375,20 +267,35 @@ impl Watch {
         }
     }
 
-    fn refusal(&self, fatal: &Fatal) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            ("why".to_owned(), fatal.to_string()),
+    fn refusal(&self, fatal: &Fatal, seen: Option<&Edition>) -> BTreeMap<String, String> {
+        let mut facts = BTreeMap::from([
+            ("why".to_owned(), cut(fatal.to_string())),
             ("model".to_owned(), titled(&self.current.edition)),
-        ])
+        ]);
+        if let Some(edition) = seen {
+            let digest = edition.digest.to_string();
+            facts.insert("refused".to_owned(), titled(edition));
+            facts.insert("refused_package_sha256".to_owned(), digest);
+        }
+        facts
     }
 }
 
+/// What fits an entry of the ledger well. The whole is in the log.
+fn cut(mut why: String) -> String {
+    if why.len() > WHY_MAX_BYTES {
+        why.truncate(why.floor_char_boundary(WHY_MAX_BYTES));
+        why.push('…');
+    }
+    why
+}
+
 #[cfg(test)]
-mod tests {
+mod testing {
     use super::*;
 
     /// A package of this version in a folder of its own.
-    fn package(version: &str, policy: &str) -> (tempfile::TempDir, Package) {
+    pub fn package(version: &str, policy: &str) -> (tempfile::TempDir, Package) {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/kinds");
         let above = tempfile::tempdir().unwrap();
         let folder = above.path().join("package");
@@ -412,81 +319,17 @@ mod tests {
         fs::write(folder.join("model.toml"), text).unwrap();
         (above, Package::load(&folder).unwrap())
     }
+}
 
-    fn edition(version: &str, policy: &str) -> Edition {
-        Edition::parse(&format!("fixture-kinds {version} {policy}")).unwrap()
-    }
-
-    #[test]
-    fn only_a_newer_package_follows() {
-        let (_folder, next) = package("1.5.0", "p2");
-        assert!(follow(&next, &edition("1.4.9", "p9")).is_ok());
-        assert!(follow(&next, &edition("1.5.0", "p1")).is_ok());
-        assert!(follow(&next, &Edition::parse("other-risk 9 9").unwrap()).is_ok());
-        let refusal = |now| follow(&next, &now).unwrap_err().to_string();
-        let older = refusal(edition("1.10.0", "p1"));
-        assert!(
-            older.contains("1.5.0 with policy p2 is older than fixture-kinds 1.10.0"),
-            "{older}"
-        );
-        assert!(
-            older.contains("write 1.5.0 into") && older.contains("package.rollback"),
-            "{older}"
-        );
-        let same = refusal(edition("1.5.0", "p2"));
-        assert!(same.contains("raise `version`"), "{same}");
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
-    fn an_operator_goes_back_to_the_version_that_is_written_down_and_to_no_other() {
-        let (folder, next) = package("1.5.0", "p2");
-        let newer = edition("1.6.0", "p2");
-        let file = folder.path().join("package.rollback");
-        fs::write(&file, "1.4.0\n").unwrap();
-        assert!(follow(&next, &newer).is_err());
-        fs::write(&file, "1.5.0\n").unwrap();
-        assert!(follow(&next, &newer).is_ok());
-        assert!(admit(&next, &[newer]).is_ok());
-    }
-
-    #[test]
-    fn a_start_is_refused_where_a_newer_package_decided_last_for_any_partition() {
-        let (_folder, next) = package("1.5.0", "p2");
-        let before = [edition("1.4.0", "p1"), edition("1.5.0", "p2")];
-        assert!(admit(&next, &[]).is_ok());
-        assert!(admit(&next, &before).is_ok());
-        let newer = [before.as_slice(), &[edition("1.5.0", "p3")]].concat();
-        let refusal = admit(&next, &newer).unwrap_err();
-        assert_eq!(refusal.exit, Exit::Usage);
-        assert!(
-            refusal.to_string().contains("which decided last"),
-            "{refusal}"
-        );
-    }
-
-    #[test]
-    fn a_folder_is_tried_when_two_looks_agree_and_once_only() {
-        let (folder, package) = package("1.5.0", "p2");
-        let look = || look(std::slice::from_ref(&package.folder)).unwrap();
-        let mut settling = Settling::default();
-        assert!(!settling.has_settled(look()), "one look says nothing");
-        assert!(settling.has_settled(look()));
-        assert!(settling.has_settled(look()), "nobody has tried it yet");
-        settling.tried();
-        assert!(!settling.has_settled(look()));
-        for change in [
-            "package/golden.json",
-            "package/model.toml",
-            "package.rollback",
-        ] {
-            fs::write(folder.path().join(change), change).unwrap();
-            assert!(!settling.is_still(&look()), "{change}");
-            assert!(
-                !settling.has_settled(look()),
-                "{change} may still be written"
-            );
-            assert!(settling.has_settled(look()), "{change}");
-            settling.tried();
-        }
+    fn why_a_package_is_refused_fits_an_entry_of_the_ledger() {
+        let short = "a sentence".to_owned();
+        assert_eq!(cut(short.clone()), short);
+        let long = cut("ä".repeat(100_000));
+        assert!(long.len() <= WHY_MAX_BYTES + "…".len() && long.ends_with("ä…"));
     }
 }

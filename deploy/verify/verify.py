@@ -7,7 +7,7 @@ roots, coverage, counts and decisions, and goes on after a finding (section 11).
 rules ask, read Kafka, check commitments, or compare times, positions and event ids of rows with their entry. Exit:
 0 verified, 2 usage, 4 findings. Its author had not seen probity's code, and follows the contract where that grew.
 """
-import argparse, base64, hashlib, json, re, struct, sys, time, tomllib
+import argparse, base64, hashlib, json, math, re, struct, sys, time, tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import reduce
@@ -493,7 +493,7 @@ class Verifier:
         if digest not in self.policies:
             text = self.object("policies", digest)
             self.policies[digest] = None if text is None else parse_policy(text)
-        if (policy := self.policies[digest]) is None or score is None:
+        if (policy := self.policies[digest]) is None or score is None or not math.isfinite(score):
             return policy is None
         review, decline, rules = policy
         reached = [("decline", decline)] * (score >= decline) + [("review", review)] * (score >= review)

@@ -11,9 +11,10 @@ use serde::Serialize;
 use super::layout;
 use super::ledger::{self, Act, Authority, Body, Committed, Entry, File, KeyChange, Reseal, State};
 use super::store::{self, Ensured, Store};
-use crate::error::{Fatal, Result};
+use crate::error::{Exit, Fatal, Result};
 use crate::keys::{Keys, Role};
 use crate::record::Digest;
+use crate::tlog::tile::RECORD_BYTES_MAX;
 use crate::tlog::{Signer, Verifier};
 
 /// The version of everything in an archive that is not evidence.
@@ -189,6 +190,14 @@ impl Log {
                 body: make(n),
             };
             let bytes = entry.sign(signer);
+            if bytes.len() > RECORD_BYTES_MAX {
+                // It could never be taken back, and no head could cover it.
+                let what = format!(
+                    "an entry of {} bytes does not fit the log, which takes {RECORD_BYTES_MAX}",
+                    bytes.len()
+                );
+                return Err(Fatal::new(Exit::Bug, what));
+            }
             self.check_follows(&entry, &bytes)?;
             match store::ensure(&*self.store, &layout::entry(n), &bytes)? {
                 Ensured::Same => {

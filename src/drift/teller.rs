@@ -23,8 +23,8 @@ pub struct Teller {
     /// A stability index above it is a warning.
     alert: f64,
     chronicle: Arc<Mutex<Chronicle>>,
-    /// Of the last window, in the order of the subject's items; none before the first one of a package has ended.
-    meters: Mutex<Vec<DriftMetrics>>,
+    /// Of the last window, in the order of its subject's items; none before the first one of a package has ended.
+    meters: Mutex<Option<(Arc<Subject>, Vec<DriftMetrics>)>>,
 }
 
 impl Teller {
@@ -74,7 +74,7 @@ impl Teller {
     /// From now on rounds of this package are counted, and no others.
     pub fn change(&self, package: &Package) {
         self.end(Subject::of(package));
-        self.meters().clear();
+        *self.meters() = None;
     }
 
     /// No round comes any more.
@@ -88,17 +88,27 @@ impl Teller {
         }
     }
 
-    fn meters(&self) -> MutexGuard<'_, Vec<DriftMetrics>> {
+    fn meters(&self) -> MutexGuard<'_, Option<(Arc<Subject>, Vec<DriftMetrics>)>> {
         self.meters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn show(&self, report: &Report) {
         let mut meters = self.meters();
-        if meters.is_empty() {
-            meters.extend(report.measures.iter().map(DriftMetrics::of));
+        let is_same = |(subject, _): &&mut (Arc<Subject>, _)| Arc::ptr_eq(subject, &report.subject);
+        match meters.as_mut().filter(is_same) {
+            Some((_, meters)) => {
+                let items = meters.iter().zip(&report.measures);
+                items.for_each(|(meter, measure)| meter.show(measure));
+            }
+            None => {
+                let news = report.measures.iter().map(|measure| {
+                    let meter = DriftMetrics::of(measure);
+                    meter.show(measure);
+                    meter
+                });
+                *meters = Some((report.subject.clone(), news.collect()));
+            }
         }
-        let items = meters.iter().zip(&report.measures);
-        items.for_each(|(meter, measure)| meter.show(measure));
     }
 
     fn tell(&self, report: &Report) {

@@ -378,7 +378,7 @@ impl Model {
             return Ok(());
         }
         let Some(witness) = &self.witness else {
-            return Err(Fatal::unreachable(format!(
+            return Err(Fatal::usage(format!(
                 "the model {} has failed on every row so far, on {}; check it against a row that it must accept",
                 self.title, self.provider
             )));

@@ -71,11 +71,11 @@ fn ends_with_number(message: &str, text: &str) -> bool {
         .is_some_and(|(_, rest)| digits(rest.trim_end()))
 }
 
-/// The number in `CUDA failure 719: …`.
+/// The number in `CUDA failure 719: … ; GPU=0 ; …`. A text that lacks what the library always adds may be a row's.
 fn number_behind(message: &str, library: &str) -> Option<u32> {
     let (_, rest) = message.split_once(&format!("{library} failure "))?;
-    let (number, _) = rest.split_once(": ")?;
-    number.parse().ok()
+    let (number, rest) = rest.split_once(": ")?;
+    rest.contains(" ; GPU=").then(|| number.parse().ok())?
 }
 
 impl fmt::Display for Failed {
@@ -177,6 +177,7 @@ mod tests {
             "Non-zero status code returned while running Cast node. Name:'a' Status Message: cannot cast \"12a\"",
             "Failed to allocate memory for requested buffer of size 12, says the payload",
             "CUDA failure : the payload says so",
+            "Status Message: cannot cast \"CUDA failure 719: x\"",
             "",
         ];
         for text in texts {

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::decide::Policy;
-use crate::error::{Fatal, Result};
+use crate::error::{Exit, Fatal, Result};
 use crate::features::Categories;
 use crate::record::Digest;
 use manifest::{Explaining, Manifest};
@@ -356,6 +356,7 @@ impl Package {
             name: self.name.clone(),
             version: self.version.clone(),
             policy: self.policy.version().to_owned(),
+            digest: self.digest(),
         }
     }
 
@@ -379,11 +380,22 @@ impl PackageFile {
             let path = path.display();
             Fatal::usage(format!("cannot read the model package: {path} {why}"))
         };
-        let unreadable = |error| {
-            refuse(
+        let unreadable = |error: std::io::Error| {
+            use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
+            let refusal = refuse(
                 "cannot be read; a package is a folder with model.toml and the ONNX file it names",
-            )
-            .because(error)
+            );
+            let is_about_the_package = matches!(
+                error.kind(),
+                NotFound | NotADirectory | IsADirectory | PermissionDenied
+            );
+            // A file system that fails now may be back soon.
+            let exit = if is_about_the_package {
+                Exit::Usage
+            } else {
+                Exit::Unreachable
+            };
+            Fatal { exit, ..refusal }.because(error)
         };
         let is_file = fs::metadata(&path).map_err(unreadable)?.is_file();
         if !is_file {

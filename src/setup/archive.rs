@@ -155,21 +155,29 @@ pub fn what_runs(
     fact("archives", archives.to_string());
     fact("scores", setup.is_some().to_string());
     if let Some(setup) = setup {
-        let package = &setup.package;
-        fact("model", package.title());
-        fact("model_sha256", package.model.digest.to_string());
-        fact("package_sha256", package.digest().to_string());
-        fact("policy_sha256", package.policy.digest().to_string());
-        let runtime = Digest::of(setup.runtime_document.as_bytes());
-        fact("runtime_sha256", runtime.to_string());
-        for (index, shadow) in setup.shadows().enumerate() {
-            let number = index + 1;
-            fact(&format!("shadow_{number}"), shadow.title());
-            fact(
-                &format!("shadow_{number}_package_sha256"),
-                shadow.digest().to_string(),
-            );
-        }
+        facts.extend(what_scores(setup));
+    }
+    facts
+}
+
+/// With what events are decided.
+#[must_use]
+pub fn what_scores(setup: &Setup) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    let mut fact = |name: &str, value: String| facts.insert(name.to_owned(), value);
+    let package = &setup.package;
+    fact("model", package.title());
+    fact("model_sha256", package.model.digest.to_string());
+    fact("package_sha256", package.digest().to_string());
+    fact("policy_version", package.policy.version().to_owned());
+    fact("policy_sha256", package.policy.digest().to_string());
+    let runtime = Digest::of(setup.runtime_document.as_bytes());
+    fact("runtime_sha256", runtime.to_string());
+    for (index, shadow) in setup.shadows().enumerate() {
+        let number = index + 1;
+        fact(&format!("shadow_{number}"), shadow.title());
+        let digest = shadow.digest().to_string();
+        fact(&format!("shadow_{number}_package_sha256"), digest);
     }
     facts
 }

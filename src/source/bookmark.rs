@@ -20,24 +20,24 @@ pub struct Bookmark {
     pub next: NextOffset,
     /// Head of the partition's evidence chain.
     pub head: Digest,
-    /// The package that decided last; none where an operator set the offset.
+    /// The package that decided last; none before the first decision.
     pub model: Option<Edition>,
 }
 
 impl Bookmark {
-    const VERSION: &'static str = "probity-1";
+    const VERSION: &'static str = "probity-2";
+    /// Names no package.
+    const VERSION_BEFORE: &'static str = "probity-1";
 
     #[must_use]
     pub fn parse(text: &str) -> Option<Bookmark> {
         let mut words = text.splitn(5, ' ');
         let version = words.next()?;
         let (topic_id, next, head) = (words.next()?, words.next()?, words.next()?);
-        if version != Self::VERSION {
-            return None;
-        }
-        let model = match words.next() {
-            Some(words) => Some(Edition::parse(words)?),
-            None => None,
+        let model = match (version, words.next()) {
+            (Self::VERSION, Some(words)) => Some(Edition::parse(words)?),
+            (Self::VERSION | Self::VERSION_BEFORE, None) => None,
+            _ => return None,
         };
         let next = NextOffset(next.parse().ok().filter(|next| *next >= 0)?);
         Some(Bookmark {
@@ -210,11 +210,13 @@ mod tests {
         assert_eq!(Bookmark::parse(&plain.to_string()), Some(plain));
         let longest = "x".repeat(64);
         let whole = Bookmark {
-            model: Edition::parse(&[&*longest; 3].join(" ")),
+            model: Edition::parse(&format!("{0} {0} {0} {1}", longest, Digest::of(b"p"))),
             ..bookmark(i64::MAX)
         };
         let text = whole.to_string();
         assert_eq!(Bookmark::parse(&text), Some(whole));
+        let before = bookmark(7).to_string().replace("probity-2", "probity-1");
+        assert_eq!(Bookmark::parse(&before), Some(bookmark(7)));
         assert!(
             text.len() < 4096,
             "offset.metadata.max.bytes is 4096 by default"
@@ -222,7 +224,7 @@ mod tests {
         for bad in [
             "",
             "probity-1",
-            "probity-2 id 1 00",
+            "probity-3 id 1 00",
             &format!("{text} x"),
             &format!("{text} "),
         ] {

@@ -165,13 +165,19 @@ impl<'a> Topics<'a> {
     /// When the cluster does not answer.
     pub fn editions(&self) -> Result<Vec<Edition>> {
         let input = self.describe(&self.config.input.topic)?;
-        let committed = match input {
-            Some(input) => self.committed(input.partitions)?,
+        Ok(match input {
+            Some(input) => self.decided(input.partitions)?.into_values().collect(),
             None => Vec::new(),
+        })
+    }
+
+    /// The package that decided last, by partition.
+    fn decided(&self, partitions: i32) -> Result<BTreeMap<i32, Edition>> {
+        let committed = self.committed(partitions)?.into_iter();
+        let edition = |(partition, _, metadata): (i32, _, String)| {
+            Some((partition, Bookmark::parse(&metadata)?.model?))
         };
-        let bookmarks = committed.iter();
-        let bookmarks = bookmarks.filter_map(|(_, _, metadata)| Bookmark::parse(metadata));
-        Ok(bookmarks.filter_map(|bookmark| bookmark.model).collect())
+        Ok(committed.filter_map(edition).collect())
     }
 
     /// Creates what is missing of the pipeline's own topics, and the input as well if `partitions`
@@ -286,7 +292,7 @@ impl<'a> Topics<'a> {
                 )));
             }
             let next = self.resolve(partition, start, None)?;
-            self.add(&mut list, partition, next, next, Digest::ZERO)?;
+            self.add(&mut list, partition, next, next, Digest::ZERO, None)?;
         }
         if list.count() == 0 {
             return Ok(Vec::new());
@@ -305,6 +311,8 @@ impl<'a> Topics<'a> {
             .ids
             .of(self.consumer.client(), &self.config.input.topic, TIMEOUT)?;
         let mut list = TopicPartitionList::new();
+        let highest = partitions.iter().max().copied().unwrap_or_default();
+        let mut decided = self.decided(highest + 1)?;
         for &partition in partitions {
             let last = self.last_evidence(partition)?;
             let head = last.as_ref().map_or(Digest::ZERO, |last| last.head);
@@ -327,6 +335,7 @@ impl<'a> Topics<'a> {
                 offset,
                 covered.unwrap_or(offset),
                 head,
+                decided.remove(&partition),
             )?;
         }
         self.commit(&list)?;
@@ -375,6 +384,7 @@ impl<'a> Topics<'a> {
         offset: NextOffset,
         next: NextOffset,
         head: Digest,
+        model: Option<Edition>,
     ) -> Result<()> {
         let topic = &self.config.input.topic;
         let topic_id = self.ids.of(self.consumer.client(), topic, TIMEOUT)?;
@@ -387,7 +397,7 @@ impl<'a> Topics<'a> {
                 topic_id,
                 next,
                 head,
-                model: None,
+                model,
             }
             .to_string(),
         );

@@ -68,6 +68,18 @@ fn what_the_build_reads_is_copied() {
     }
 }
 
+/// What a file of this folder means by a path.
+fn beside(folder: &str, name: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').collect();
+    for part in name.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
 /// The files outside of `src` that `include_str!` and `include_bytes!` name in the files of `folder`.
 fn compiled_in(folder: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -82,8 +94,8 @@ fn compiled_in(folder: &str) -> Vec<String> {
         for macro_name in ["include_str!(\"", "include_bytes!(\""] {
             let names = text.split(macro_name).skip(1);
             let names = names.map(|rest| rest.split('"').next().unwrap());
-            let outside = names.filter_map(|name| name.rsplit_once("../").map(|(_, path)| path));
-            found.extend(outside.map(String::from));
+            let paths = names.map(|name| beside(folder, name));
+            found.extend(paths.filter(|path| !path.starts_with("src/")));
         }
     }
     found

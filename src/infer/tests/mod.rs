@@ -330,7 +330,7 @@ fn rows_are_not_blamed_for_a_model_that_never_worked() {
     let unknown = with(&package, &golden.columns, "channel", unknown);
     let mut model = open(&package, runtime);
     let error = model.run(&unknown).unwrap_err();
-    assert_eq!(error.exit, Exit::Unreachable);
+    assert_eq!(error.exit, Exit::Usage);
     assert!(
         error.to_string().contains("has failed on every row so far"),
         "{error}"

@@ -7,7 +7,11 @@ use serde_json::Value;
 
 use super::*;
 
-const COMPLETE: &str = include_str!("../../../tests/data/manifest/complete.toml");
+/// A file of the tests' data, which an image is built without.
+fn data(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/manifest");
+    fs::read_to_string(folder.join(name)).unwrap()
+}
 
 /// What is said of `manifest`, if it is refused.
 fn problem(manifest: &str) -> Option<String> {
@@ -26,16 +30,16 @@ struct Change {
 
 #[test]
 fn changes_are_refused_as_the_schema_refuses_them() {
-    let changes = include_str!("../../../tests/data/manifest/changes.json");
-    let changes: Vec<Change> = serde_json::from_str(changes).unwrap();
+    let complete = data("complete.toml");
+    let changes: Vec<Change> = serde_json::from_str(&data("changes.json")).unwrap();
     for Change {
         from,
         to,
         refused_by,
     } in changes
     {
-        assert!(COMPLETE.contains(&from), "{from} is not in the text");
-        let problem = problem(&COMPLETE.replacen(&from, &to, 1));
+        assert!(complete.contains(&from), "{from} is not in the text");
+        let problem = problem(&complete.replacen(&from, &to, 1));
         match refused_by.as_str() {
             "nobody" => assert_eq!(problem, None, "{from} → {to}"),
             "both" | "reader" => assert!(problem.is_some(), "{from} → {to}"),
@@ -46,7 +50,7 @@ fn changes_are_refused_as_the_schema_refuses_them() {
 
 /// The keys that the reader says it knows, where the table that begins with `line` has another.
 fn known_keys(line: &str, to: &str) -> BTreeSet<String> {
-    let problem = problem(&COMPLETE.replacen(line, to, 1)).unwrap();
+    let problem = problem(&data("complete.toml").replacen(line, to, 1)).unwrap();
     let (_, list) = problem
         .split_once("unknown field `zzz`, expected ")
         .unwrap_or_else(|| panic!("{problem}"));

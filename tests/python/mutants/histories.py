@@ -80,6 +80,18 @@ def score_rounded_before_it_is_compared(archive):
     resign(archive)
 
 
+@mutant(Threat.WRONG, "policy")
+def score_that_is_no_number_and_is_approved(archive):
+    """It is below every threshold, and above none."""
+    table = archive.table(NEWEST)
+    row = row_of(table, "decision", "review")
+    table = replaced(table, "score", set_row(row, float("nan")))
+    table = replaced(table, "decision", set_row(row, "approve"))
+    table = replaced(table, "threshold", set_row(row, None))
+    archive.commit(NEWEST, table, NEXT_ARCHIVER)
+    resign(archive)
+
+
 @mutant(Threat.SPLIT, "checkpoint-fork", kept=True)
 def history_made_again_with_all_keys(archive):
     """Nothing in it is wrong. Who kept a checkpoint knows."""
