@@ -58,7 +58,7 @@ oracles: ## Makes the model fixtures again with Python's libraries, compares the
 		"$$python" -B -m unittest discover --start-directory tests/models --verbose
 
 .PHONY: real-data
-real-data: ## Trains on real card transactions, sends the rest through Kafka, and reports. Options: make real-data ARGS="--runs 5"
+real-data: ## Trains on real card payments, sends the rest through Kafka, and reports. Options: make real-data ARGS="--runs 5"
 	@deploy/setup/system.sh test
 	@tests/real/run.sh $(ARGS)
 

@@ -1,4 +1,4 @@
-//! The archiver: messages of the evidence topic in, entries and files out. DESIGN §6, the loop.
+//! The archiver: messages of the evidence topic in, entries and files out.
 //!
 //! Knows a [`Store`] and evidence, no Kafka and no clock: who drives it assigns partitions, hands over
 //! messages in the order of their positions, and carries out the [`Move`]s. Of two archivers that think

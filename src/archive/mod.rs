@@ -1,4 +1,4 @@
-//! The archive: from the evidence topic to the ledger and Parquet segments. DESIGN §6.
+//! The archive: from the evidence topic to the ledger and Parquet segments; `schemas/ARCHIVE.md`.
 //!
 //! [`collect`] reads the topic and drives the [`archiver`], which checks that each message joins its
 //! [stream](stream), fills an open [`segment`], and commits it: first an entry of the [`ledger`], put if

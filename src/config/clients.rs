@@ -1,7 +1,7 @@
 //! The identities of this process in Kafka, and the configuration of each of its clients.
 //!
-//! The identities are stable across restarts (rule R4): a restart takes its old place in the group
-//! and resolves the transaction that it left behind. Connects to nothing.
+//! The identities are stable across restarts: a restart takes its old place in the group and
+//! resolves the transaction that it left behind. Connects to nothing.
 
 use std::time::Duration;
 

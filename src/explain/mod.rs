@@ -6,8 +6,9 @@
 //! give by default, are not offered: they need to know how many training rows went where, and ONNX files
 //! do not carry that.
 //!
-//! An explanation depends on its own row, the model and the background alone, to the bit, so it can be repeated from
-//! the archive.
+//! An explanation depends on its own row, the ONNX file and the background. The last bits of an exact one depend also
+//! on `explain.memory` and the version of the program, which cut the forest into tables, and those of an approximation on
+//! the runtime. The archive has all of these, so an explanation can be repeated from it to the bit.
 
 use arrow::array::{Array, ArrayRef, AsArray as _};
 use arrow::datatypes::Float32Type;

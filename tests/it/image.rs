@@ -68,21 +68,13 @@ fn what_the_build_reads_is_copied() {
     }
 }
 
-/// What a file of this folder means by a path.
-fn beside(folder: &str, name: &str) -> String {
-    let mut parts: Vec<&str> = folder.split('/').collect();
-    for part in name.split('/') {
-        match part {
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
-}
-
-/// The files outside of `src` that `include_str!` and `include_bytes!` name in the files of `folder`.
+/// The files outside of `src` that `include_str!` and `include_bytes!` name in the files of `folder`. The image is built
+/// without unit tests, so what only they read is passed over.
 fn compiled_in(folder: &str) -> Vec<String> {
     let mut found = Vec::new();
+    if folder.ends_with("/tests") {
+        return found;
+    }
     for entry in fs::read_dir(root().join(folder)).unwrap() {
         let entry = entry.unwrap();
         let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
@@ -94,9 +86,23 @@ fn compiled_in(folder: &str) -> Vec<String> {
         for macro_name in ["include_str!(\"", "include_bytes!(\""] {
             let names = text.split(macro_name).skip(1);
             let names = names.map(|rest| rest.split('"').next().unwrap());
-            let paths = names.map(|name| beside(folder, name));
-            found.extend(paths.filter(|path| !path.starts_with("src/")));
+            let paths = names.map(|name| joined(folder, name));
+            found.extend(paths.filter(|path| !is_below(path, "src")));
         }
     }
     found
+}
+
+/// The path from the root of what a file in `folder` calls `name`.
+fn joined(folder: &str, name: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').collect();
+    for part in name.split('/') {
+        match part {
+            ".." => {
+                parts.pop().expect("it is in the repository");
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }

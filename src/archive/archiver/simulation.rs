@@ -1,8 +1,8 @@
 //! Several archivers over one store, one topic and one board of checkpoints, interleaved at every call,
 //! killed anywhere, with lost, late and false answers, assigned whatever partition at whatever time, with
 //! clocks hours apart, and of two versions, of which one brings a new log key. Each may sign the head.
-//! What DESIGN §6 promises must hold at every object that appears, at every checkpoint that is posted,
-//! and in the end.
+//! What ARCHITECTURE promises of the archive (invariants 14 to 23) must hold at every object that appears,
+//! at every checkpoint that is posted, and in the end.
 //!
 //! Everything follows from the seed: each archiver runs on a thread of its own, but only one at a time,
 //! and only until its next call. Bugs are planted between archivers and world, and must be found.
