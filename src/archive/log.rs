@@ -324,7 +324,10 @@ pub(super) fn newest_snapshot(store: &dyn Store, end: u64, authority: &Authority
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::archive::ledger::Event;
     use crate::archive::ledger::tests::{authority, segment, signer, stream};
     use crate::archive::store::memory::{Fault, Memory};
     use crate::error::Exit;
@@ -352,6 +355,32 @@ mod tests {
             |n| Body::Segment(Box::new(segment(n, partition, &tip, len))),
             &signer(),
         )
+    }
+
+    #[test]
+    fn an_entry_that_no_head_could_cover_is_never_put() {
+        let store = Arc::new(Memory::default());
+        let mut log = open(&store).unwrap();
+        let before = log.state().entries();
+        let event = |text: String| {
+            Body::Event(Event {
+                kind: "model refused".to_owned(),
+                instance: "a".to_owned(),
+                facts: BTreeMap::from([("why".to_owned(), text)]),
+            })
+        };
+        let mut record = |len: usize| {
+            let mut is_put = false;
+            let once = |_: &State| !std::mem::replace(&mut is_put, true);
+            log.append(once, |_| event("x".repeat(len)), &signer())
+        };
+        let refusal = record(RECORD_BYTES_MAX).unwrap_err();
+        assert!(
+            refusal.to_string().contains("does not fit the log"),
+            "{refusal}"
+        );
+        assert!(record(1000).unwrap().is_some());
+        assert_eq!(open(&store).unwrap().state().entries(), before + 1);
     }
 
     #[test]
