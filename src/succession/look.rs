@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Path, inode, length and time of change of every file that matters. A folder that cannot be read is a look of its own,
-/// so that its loss is noticed as any other change is.
+/// Path, inode, length and time of change of every file that matters. Of a folder that cannot be read there is nothing
+/// to see, so that its loss is noticed as any other change is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Look(Vec<(PathBuf, u64, u64, i64, i64)>);
 
@@ -15,10 +15,8 @@ impl Look {
     pub fn at(folders: &[PathBuf], files: &[PathBuf]) -> Look {
         let mut seen = Vec::new();
         for folder in folders {
-            match within(folder) {
-                Ok(found) => found.iter().for_each(|path| see(path, &mut seen)),
-                Err(_) => seen.push((folder.clone(), 0, 0, 0, 0)),
-            }
+            let found = within(folder).unwrap_or_default();
+            found.iter().for_each(|path| see(path, &mut seen));
         }
         files.iter().for_each(|path| see(path, &mut seen));
         seen.sort();
