@@ -75,6 +75,14 @@ impl Clone {
     }
 }
 
+/// How many rows have known answers.
+fn golden_rows(package: &Path) -> usize {
+    let golden = fs::read(package.join("golden.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_slice(&golden).unwrap();
+    // Eight hexadecimal digits for each row.
+    golden["score"]["float32"].as_str().unwrap().len() / 8
+}
+
 /// What a query of README gives in DuckDB, a line for each row.
 fn query(archive: &Path, sql: &str) -> String {
     let script = "import duckdb, sys\nfor row in duckdb.sql(sys.argv[1]).fetchall(): print(*row)";
@@ -103,6 +111,7 @@ fn the_walk_through_of_a_new_model_works_as_it_is_printed() {
 
     let said = clone.run(train, &[]);
     assert!(said.contains("average precision on the rest"), "{said}");
+    assert!(golden_rows(&clone.package("card-risk-1.1.0")) >= 64, "{said}");
     let differ = fs::read_to_string(clone.folder.join("differ.ndjson")).unwrap();
     assert!(differ.lines().count() > 0, "{said}");
 
