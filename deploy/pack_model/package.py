@@ -46,6 +46,11 @@ def pack(
     out = Path(out)
     if out.exists():
         raise Refused(f"{out} is there already. Name a new folder, or delete it")
+    for what, word in (("name", name), ("version", version), ("policy version", policy_version)):
+        if not re.fullmatch(r"[A-Za-z0-9._+-]{1,64}", word):
+            raise Refused(f"the {what} is {word!r}; write 1 to 64 ASCII letters, digits, `.`, `_`, `+` or `-`")
+    if not 0.0 <= review <= decline <= 1.0:
+        raise Refused(f"review {review} and decline {decline}: write thresholds from 0 to 1, and none for review above decline's")
     if not 1 <= background_rows <= BACKGROUND_ROWS_MAX:
         raise Refused(f"{background_rows} background rows; 1 to {BACKGROUND_ROWS_MAX} are allowed")
     columns = {str(column): data[column] for column in (data.columns if hasattr(data, "columns") else data)}

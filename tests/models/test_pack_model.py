@@ -351,6 +351,25 @@ class Packing(unittest.TestCase):
         self.assertEqual(manifest["reason"][0]["lowers"], {"de": '"'})
         self.assertIn("| Owner | somebody |", (self.folder / "out/MODEL_CARD.md").read_text())
 
+    def test_a_file_that_is_not_there_is_one_sentence(self):
+        small_lightgbm().booster_.save_model(self.folder / "m.txt")
+        for option in ("--model", "--data", "--features"):
+            with self.subTest(option):
+                ran = self.command(self.folder / "m.txt", option, "nowhere.txt")
+                self.assertEqual((ran.returncode, ran.stderr), (1, f"pack_model: {option} nowhere.txt: there is no such file that can be read\n"))
+
+    def test_what_a_start_would_refuse_is_not_written(self):
+        model, data = small_lightgbm(), sample()[2]
+        for options, reason in [
+            ({"policy_version": "1 2"}, "policy version is '1 2'"), ({"review": 0.9, "decline": 0.5}, "review 0.9"), ({"decline": 1.5}, "decline 1.5"),
+        ]:
+            with self.subTest(reason), self.assertRaisesRegex(Refused, reason):
+                self.packed(model, data, **options)
+        for name, version in (("card risk", "1"), ("", "1"), ("n", "1 beta")):
+            with self.subTest(name=name, version=version), self.assertRaisesRegex(Refused, "ASCII letters"):
+                pack(model, data, self.folder / "package", name, version)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
     def test_a_pickle_is_not_opened_unasked(self):
         joblib.dump(small_lightgbm(), self.folder / "m.joblib")
         ran = self.command(self.folder / "m.joblib")
