@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 
 use probity::audit::find::{Event, find};
@@ -14,14 +15,17 @@ use probity::clock::now_micros;
 use probity::error::{Fatal, Result};
 use probity::sink::Sink;
 
+use crate::print;
+
 /// Whom to trust, in every command.
 #[derive(Args)]
+#[group(required = true, multiple = false)]
 pub struct Trusted {
     /// Whose signatures count: the operator's trust.toml
-    #[arg(long, value_name = "FILE", required_unless_present = "key")]
+    #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
     /// The log key alone, as text; the age of the checkpoint is not judged then
-    #[arg(long, value_name = "KEY", conflicts_with = "trust")]
+    #[arg(long, value_name = "KEY")]
     key: Option<String>,
 }
 
@@ -72,17 +76,16 @@ impl Part {
 
 fn parse_days(text: &str) -> Result<(String, String), String> {
     let (first, last) = text.split_once("..").unwrap_or((text, text));
+    // Days are compared as texts: they must be written as the archive writes them.
     let is_day = |day: &str| {
-        let parts: Vec<&str> = day.split('-').collect();
-        let lens: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-        lens == [4, 2, 2]
-            && parts
-                .iter()
-                .all(|part| part.bytes().all(|b| b.is_ascii_digit()))
+        NaiveDate::parse_from_str(day, "%Y-%m-%d").is_ok_and(|date| date.to_string() == day)
     };
     match is_day(first) && is_day(last) && first <= last {
         true => Ok((first.to_owned(), last.to_owned())),
-        false => Err("write a day like 2026-11-23, or two with .. between them".to_owned()),
+        false => Err(
+            "write a day that exists, like 2026-11-23, or two with .. between them, the earlier first"
+                .to_owned(),
+        ),
     }
 }
 
@@ -177,12 +180,6 @@ pub struct Explain {
     output: Page,
 }
 
-fn print(text: &str) -> Result<()> {
-    let mut out = Sink::open(None)?;
-    out.write(text.as_bytes())?;
-    out.finish()
-}
-
 fn read(path: &PathBuf) -> Result<Bytes> {
     let read = std::fs::read(path);
     read.map(Bytes::from)
@@ -206,7 +203,7 @@ pub fn verify(arguments: &Verify) -> Result<()> {
 pub fn prove(arguments: &Prove) -> Result<()> {
     let trust = arguments.trusted.load()?;
     if let Some(path) = &arguments.check {
-        let proof = Proof::parse(&read(path)?)?;
+        let proof = Proof::parse(&path.display().to_string(), &read(path)?)?;
         let shown = proof.check(&trust.log).map_err(|what| {
             verify::violation(format!("{} proves nothing: {what}", path.display()))
         })?;
@@ -244,7 +241,7 @@ pub fn prove(arguments: &Prove) -> Result<()> {
         std::fs::write(&path, &text).map_err(|error| {
             Fatal::unreachable(format!("cannot write {}", path.display())).because(error)
         })?;
-        println!("{}: {} bytes", path.display(), text.len());
+        print(&format!("{}: {} bytes\n", path.display(), text.len()))?;
     }
     Ok(())
 }

@@ -3,7 +3,9 @@
 mod auditors;
 mod packagers;
 
-use std::io::stdout;
+use std::fmt::Write as _;
+use std::io::{Write as _, stderr, stdout};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use probity::native::TopicIds;
 use probity::pipeline::{self, Roles, Stop, Unwatched};
 use probity::record::NextOffset;
 use probity::setup;
+use probity::sink::Sink;
 use probity::tlog::Verifier;
 use probity::topics::{From, Topics};
 use probity::{check, demo, generate, logging, score};
@@ -269,16 +272,50 @@ fn parse_from(text: &str) -> Result<From, String> {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli) {
+    // What the panic itself says was printed where it happened.
+    let ended = catch_unwind(AssertUnwindSafe(|| run(&cli))).unwrap_or_else(|_| {
+        let message = "this is a bug of probity; please report the lines above";
+        Err(Fatal::new(Exit::Bug, message))
+    });
+    match ended {
         Ok(()) => ExitCode::from(Exit::Done as u8),
         Err(fatal) => {
-            eprintln!("probity: {fatal}");
+            // Whether somebody reads it or not, the exit code is the same.
+            let _ = writeln!(stderr(), "probity: {fatal}");
             ExitCode::from(fatal.exit as u8)
         }
     }
 }
 
+/// Writes to standard output, for as long as somebody reads it.
+fn print(text: &str) -> Result<()> {
+    let mut out = Sink::open(None)?;
+    out.write(text.as_bytes())?;
+    out.finish()
+}
+
+impl Command {
+    /// The name of a command that reads no configuration.
+    fn without_configuration(&self) -> Option<&'static str> {
+        match self {
+            Command::Demo(_) => Some("demo"),
+            Command::Verify(_) => Some("verify"),
+            Command::Prove(_) => Some("prove"),
+            Command::Replay(_) => Some("replay"),
+            Command::Explain(_) => Some("explain"),
+            Command::Show(_) => Some("show"),
+            _ => None,
+        }
+    }
+}
+
 fn run(cli: &Cli) -> Result<()> {
+    if let Some(name) = cli.command.without_configuration()
+        && (cli.config.is_some() || !cli.sets.is_empty())
+    {
+        let message = format!("`{name}` reads no configuration; leave out --config and --set");
+        return Err(Fatal::usage(message));
+    }
     if let Command::Demo(arguments) = &cli.command {
         return demo::run(&demo::Options {
             seconds: arguments.seconds,
@@ -322,10 +359,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Topics(command) => topics(&config, command),
         Command::Keys(command) => keys(&config, command),
         Command::Ledger(command) => ledger(&config, command),
-        Command::Config(ConfigCommand::Show) => {
-            print!("{config}");
-            Ok(())
-        }
+        Command::Config(ConfigCommand::Show) => print(&config.to_string()),
     }
 }
 
@@ -341,7 +375,7 @@ fn score_file(mut config: Config, arguments: &Score) -> Result<()> {
         return Ok(());
     }
     if let Some(package) = &arguments.package {
-        config.model.package.clone_from(package);
+        config.set_package(package, "--package");
     }
     let request = score::Request {
         input: arguments.file.clone(),
@@ -374,26 +408,23 @@ fn keys(config: &Config, command: &KeysCommand) -> Result<()> {
         KeysCommand::Init { name, folder } => (name, folder),
         KeysCommand::Next { role } => {
             let (path, key) = Keys::next(&config.keys.folder, *role)?;
-            println!("{} has the next key of role {role}: {key}", path.display());
-            println!(
-                "trust.toml names both. restart the archiver that has log.key: the ledger then gives the new \
+            return print(&format!(
+                "{} has the next key of role {role}: {key}\n\
+                 trust.toml names both. restart the archiver that has log.key: the ledger then gives the new \
                  key its role. put the new file in the place of the old one, and retire the old key with \
-                 `probity ledger retire`"
-            );
-            return Ok(());
+                 `probity ledger retire`\n",
+                path.display()
+            ));
         }
     };
     let folder = folder.as_ref().unwrap_or(&config.keys.folder);
     let trust = Keys::create(folder, name)?;
-    println!(
-        "keys in {}: back them up, and give each process those of its roles only",
-        folder.display()
-    );
-    println!(
-        "trust.toml is for whoever verifies; the log key is {}",
+    print(&format!(
+        "keys in {}: back them up, and give each process those of its roles only\n\
+         trust.toml is for whoever verifies; the log key is {}\n",
+        folder.display(),
         trust.log[0]
-    );
-    Ok(())
+    ))
 }
 
 fn ledger(config: &Config, command: &LedgerCommand) -> Result<()> {
@@ -415,8 +446,7 @@ fn ledger(config: &Config, command: &LedgerCommand) -> Result<()> {
             setup::archive::Act::Retire(*role, key)
         }
     };
-    println!("{}", setup::archive::act(config, &act)?);
-    Ok(())
+    print(&format!("{}\n", setup::archive::act(config, &act)?))
 }
 
 fn topics(config: &Config, command: &TopicsCommand) -> Result<()> {
@@ -431,19 +461,26 @@ fn topics(config: &Config, command: &TopicsCommand) -> Result<()> {
         TopicsCommand::Check => {
             let findings = topics.check()?;
             let failed = findings.iter().filter(|finding| !finding.is_well()).count();
+            let mut text = String::new();
             for finding in findings {
-                match finding.fix {
-                    None => println!("✔ {}", finding.what),
-                    Some(fix) => println!("✘ {}\n    {fix}", finding.what),
-                }
+                let _ = match finding.fix {
+                    None => writeln!(text, "✔ {}", finding.what),
+                    Some(fix) => writeln!(text, "✘ {}\n    {fix}", finding.what),
+                };
             }
+            print(&text)?;
             if failed > 0 {
-                let message = format!("{failed} things must be mended first");
+                let things = if failed == 1 { "thing" } else { "things" };
+                let message = format!("{failed} {things} must be mended first");
                 return Err(Fatal::new(Exit::CheckFailed, message));
             }
             return Ok(());
         }
     };
-    done.iter().for_each(|sentence| println!("{sentence}"));
-    Ok(())
+    print(
+        &done
+            .iter()
+            .map(|sentence| format!("{sentence}\n"))
+            .collect::<String>(),
+    )
 }

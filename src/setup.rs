@@ -112,15 +112,11 @@ impl Setup {
         };
         setup.features()?;
         let features = setup.definitions.len();
-        tell(format!(
-            "{features} features fit the input schema, and read nothing personal"
-        ));
+        tell(describe::fitting(features, "feature"));
         setup.policy()?;
         let rules = setup.package.policy.rules().len();
         if rules > 0 {
-            tell(format!(
-                "{rules} rules fit the input schema, and read nothing personal"
-            ));
+            tell(describe::fitting(rules, "rule"));
         }
         let mut model = setup.model()?;
         tell(setup.describe_model(&model));

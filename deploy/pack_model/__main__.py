@@ -8,6 +8,7 @@
 
 import argparse
 import csv
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -51,6 +52,9 @@ def arguments():
 def main():
     given = arguments()
     try:
+        for option, file in (("--model", given.model), ("--data", given.data), ("--features", given.features)):
+            if file and not os.access(file, os.R_OK):
+                raise Refused(f"{option} {file}: there is no such file that can be read")
         data = {name: values for name, values in read_sample(given.data).items() if name not in given.drop}
         extra = tomllib.loads(Path(given.features).read_text()) if given.features else {}
         measured = pack(

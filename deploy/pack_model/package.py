@@ -46,6 +46,11 @@ def pack(
     out = Path(out)
     if out.exists():
         raise Refused(f"{out} is there already. Name a new folder, or delete it")
+    for what, word in (("name", name), ("version", version), ("policy version", policy_version)):
+        if not re.fullmatch(r"[A-Za-z0-9._+-]{1,64}", word):
+            raise Refused(f"the {what} is {word!r}; write 1 to 64 ASCII letters, digits, `.`, `_`, `+` or `-`")
+    if not 0.0 <= review <= decline <= 1.0:
+        raise Refused(f"review {review} and decline {decline}: write thresholds from 0 to 1, and none for review above decline's")
     if not 1 <= background_rows <= BACKGROUND_ROWS_MAX:
         raise Refused(f"{background_rows} background rows; 1 to {BACKGROUND_ROWS_MAX} are allowed")
     columns = {str(column): data[column] for column in (data.columns if hasattr(data, "columns") else data)}
@@ -72,8 +77,6 @@ def pack(
         "sample": compare(source, onnx_bytes, sample), "background": compare(source, onnx_bytes, background),
         "golden": compare(source, onnx_bytes, golden), "copies": exact.copies(np.concatenate([background, golden]), sample),
     }
-    if source.trees is not None and not by_definition(source, background, golden):
-        golden = golden[~source.trees.shap_errs(golden)]
     score, margin = run(onnx_bytes, golden, CHUNK_SIZES[-1])
     sizes = [size for size in CHUNK_SIZES if all(a.tobytes() == b.tobytes() for a, b in zip(run(onnx_bytes, golden, size), (score, margin)))]
     known, measured["contributions"] = contributions(source, background, golden, margin)
@@ -212,10 +215,14 @@ def contributions(source, background, golden, margin):
         return None, "none: shap is not installed"
     if len(background) > SHAP_BACKGROUND_MAX:
         return None, f"none: shap would use {SHAP_BACKGROUND_MAX} of the background rows"
+    background, explained = source.trees.alike(background), source.trees.alike(golden)
     if source.for_shap is None or np.any(source.trees.shap_errs(background)):
         return None, "none: shap does not explain this model's log-odds with this background"
+    others = int(np.sum(source.trees.shap_errs(explained)))
+    if others:
+        return None, f"none: shap explains {others} of the {len(golden)} golden rows as if they were others"
     explainer = shap.TreeExplainer(source.for_shap, data=background, feature_perturbation="interventional", model_output="raw")
-    found = float(np.ravel(explainer.expected_value)[0]), np.asarray(explainer.shap_values(golden), np.float64)
+    found = float(np.ravel(explainer.expected_value)[0]), np.asarray(explainer.shap_values(explained), np.float64)
     apart = np.max(np.abs(found[0] + found[1].sum(axis=1) - source.trees.margin(golden)) / unit)
     if not apart <= CONTRIBUTION_TOLERANCE:
         return None, f"none: those of shap do not add up to the margin by {apart:.1e}"

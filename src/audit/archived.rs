@@ -16,7 +16,7 @@ use super::verify::violation;
 use crate::archive::store;
 use crate::archive::{Local, layout};
 use crate::decide::Policy;
-use crate::error::{Fatal, Result};
+use crate::error::{Exit, Fatal, Result};
 use crate::infer::{Model, Provider, Runtime};
 use crate::package::{FeatureKind, Package};
 use crate::record::Digest;
@@ -56,7 +56,7 @@ impl<'a> Archived<'a> {
     pub fn new(folder: &'a Path, runtime: Option<&Path>) -> Result<Archived<'a>> {
         Ok(Archived {
             folder,
-            runtime: Runtime::load(runtime)?,
+            runtime: Runtime::load(runtime).map_err(|fatal| not_loaded(fatal, runtime))?,
             packages: BTreeMap::new(),
             deciding: BTreeMap::new(),
         })
@@ -117,15 +117,16 @@ impl<'a> Archived<'a> {
 
     /// An object that must be there and have its digest.
     fn object(&self, digest: &str, path: fn(Digest) -> String) -> Result<Vec<u8>> {
-        let missing = || {
+        let missing = |what: &str| {
             violation(format!(
-                "an object {digest} is missing or altered; run `probity verify`"
+                "{what} is missing or altered; run `probity verify`"
             ))
         };
-        let digest = Digest::parse(digest).ok_or_else(missing)?;
-        let bytes = store::get(&Local::read(self.folder), &path(digest))?;
+        let digest = Digest::parse(digest).ok_or_else(|| missing("an object without a digest"))?;
+        let path = path(digest);
+        let bytes = store::get(&Local::read(self.folder), &path)?;
         let bytes = bytes.filter(|bytes| Digest::of(bytes) == digest);
-        Ok(bytes.ok_or_else(missing)?.to_vec())
+        Ok(bytes.ok_or_else(|| missing(&path))?.to_vec())
     }
 
     fn load(&self, name: &str) -> Result<Loaded> {
@@ -159,6 +160,19 @@ impl<'a> Archived<'a> {
             _folder: guard,
         })
     }
+}
+
+/// Says how an auditor names the library, who has no configuration.
+fn not_loaded(fatal: Fatal, named: Option<&Path>) -> Fatal {
+    if fatal.exit != Exit::Unreachable {
+        return fatal;
+    }
+    let from = named.map_or(String::new(), |path| format!(" from {}", path.display()));
+    let message = format!(
+        "cannot load ONNX Runtime{from}; name its library, libonnxruntime.so, with --runtime or in ORT_DYLIB_PATH; \
+         `make setup` fetches one"
+    );
+    Fatal { message, ..fatal }
 }
 
 /// The package's features in its order, from the columns of archived rows.

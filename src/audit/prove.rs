@@ -142,11 +142,20 @@ impl Proof {
         Ok(proof)
     }
 
+    /// `name` stands in errors.
+    ///
     /// # Errors
-    /// When the bytes are no proof.
-    pub fn parse(bytes: &[u8]) -> Result<Proof> {
-        serde_json::from_slice(bytes)
-            .map_err(|error| super::verify::violation("it is no proof").because(error))
+    /// When the bytes are no proof. Only what is JSON may be one that was altered.
+    pub fn parse(name: &str, bytes: &[u8]) -> Result<Proof> {
+        serde_json::from_slice(bytes).map_err(|error| {
+            let is_json = serde_json::from_slice::<serde_json::Value>(bytes).is_ok();
+            let exit = if is_json {
+                Exit::Integrity
+            } else {
+                Exit::Usage
+            };
+            Fatal::new(exit, format!("{name} is no proof")).because(error)
+        })
     }
 
     #[must_use]

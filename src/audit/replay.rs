@@ -21,7 +21,7 @@ use super::find::{self, Event, Found};
 use super::ledger::{Filed, Ledger};
 use super::verify::violation;
 use crate::decide::Policy;
-use crate::error::Result;
+use crate::error::{Fatal, Result};
 use crate::sink::Sink;
 
 /// How far a score may be from the recorded one on another runtime.
@@ -65,7 +65,7 @@ const NAMED: usize = 20;
 /// Replays, and prints the report to `out`.
 ///
 /// # Errors
-/// When something that is needed is missing; [`Exit::Integrity`](crate::error::Exit::Integrity) when a
+/// When something that is needed is missing, or nothing was scored; [`Exit::Integrity`](crate::error::Exit::Integrity) when a
 /// decision or a score is not what it was.
 pub fn run(request: &Request, ledger: &Ledger, mut out: Sink) -> Result<()> {
     let mut replay = Replay {
@@ -101,6 +101,9 @@ pub fn run(request: &Request, ledger: &Ledger, mut out: Sink) -> Result<()> {
         }
     }
     let report = replay.report;
+    if report.scored == 0 {
+        return Err(Fatal::usage("nothing was scored there"));
+    }
     let text = match request.output {
         Output::Text => report.to_text(),
         Output::Json => serde_json::to_string_pretty(&report).expect("texts and numbers") + "\n",

@@ -9,7 +9,7 @@ use super::prove::{Proof, Shown};
 use super::verify::show_time;
 use crate::archive::leaf::Value;
 use crate::error::Result;
-use crate::evidence::columns;
+use crate::evidence::{columns, shadow_column};
 
 /// Says everything that the archive knows of a row, and how far it is proven.
 ///
@@ -61,11 +61,13 @@ pub fn page(folder: &Path, ledger: &Ledger, found: Found) -> Result<String> {
                 "score",
                 format!("{}, margin {}", page.text("score"), page.text("margin")),
             );
-            let why = match page.get(columns::RULE) {
-                Some(_) => format!("by rule {}", page.text(columns::RULE)),
-                None => format!("threshold {}", page.text("threshold")),
-            };
-            line("decision", format!("{}, {why}", page.text("decision")));
+            line("decision", page.decision());
+            if let Some(reasons) = page.reasons() {
+                line("reasons", reasons);
+            }
+            for (number, shadow) in (1..).zip(page.shadows()) {
+                line(&format!("shadow {number}"), shadow);
+            }
         }
         "rejected" => line(
             "rejected",
@@ -219,6 +221,42 @@ impl Page {
         }
     }
 
+    /// What was decided, and what made it so.
+    fn decision(&self) -> String {
+        let why = match (self.get(columns::RULE), self.get("threshold")) {
+            (Some(_), _) => format!("by rule {}", self.text(columns::RULE)),
+            (None, Some(_)) => format!("threshold {}", self.text("threshold")),
+            (None, None) => "below both thresholds".to_owned(),
+        };
+        format!("{}, {why}", self.text("decision"))
+    }
+
+    /// The codes of the recorded reasons, `+` before what raises the risk. None if the row was not explained.
+    fn reasons(&self) -> Option<String> {
+        let Some(Value::Text(text)) = self.get(columns::EXPLANATION) else {
+            return None;
+        };
+        let recorded: serde_json::Value = serde_json::from_str(text).ok()?;
+        let codes = recorded["reasons"].as_array()?.iter();
+        let codes: Vec<&str> = codes.filter_map(serde_json::Value::as_str).collect();
+        let text = codes.join(" ");
+        (!text.is_empty() && !text.contains(char::is_control)).then_some(text)
+    }
+
+    /// What each shadow would have decided, in their order.
+    fn shadows(&self) -> Vec<String> {
+        let of = |number: usize| {
+            self.get(&shadow_column(number, "model"))?;
+            let [model, decision, score] =
+                ["model", "decision", "score"].map(|what| self.text(&shadow_column(number, what)));
+            Some(match self.get(&shadow_column(number, "score")) {
+                Some(_) => format!("{decision}, score {score}, {model}"),
+                None => format!("no score, {model}"),
+            })
+        };
+        (1..).map_while(of).collect()
+    }
+
     fn list(&self, text: &mut String, prefix: &str, title: &str) {
         let _ = writeln!(text, "\n{title}");
         for (column, value) in &self.0 {
@@ -226,5 +264,66 @@ impl Page {
                 let _ = writeln!(text, "  {name:<28} {value}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(cells: &[(&str, Value)]) -> Page {
+        let cells = cells.iter();
+        Page(
+            cells
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+        )
+    }
+
+    fn text(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+
+    #[test]
+    fn what_made_a_decision_is_said() {
+        let approved = [("decision", text("approve")), ("threshold", Value::Null)];
+        assert_eq!(page(&approved).decision(), "approve, below both thresholds");
+        let declined = [
+            ("decision", text("decline")),
+            ("threshold", Value::F32(0.5)),
+        ];
+        assert_eq!(page(&declined).decision(), "decline, threshold 0.5");
+        let ruled = [&declined[..], &[("rule", text("large"))]].concat();
+        assert_eq!(page(&ruled).decision(), "decline, by rule large");
+    }
+
+    #[test]
+    fn recorded_reasons_are_shown_as_codes() {
+        let recorded = |explanation: &str| page(&[("explanation", text(explanation))]).reasons();
+        let codes = recorded(r#"{"method":"tree","reasons":["+AMOUNT","-OTHER"]}"#);
+        assert_eq!(codes.as_deref(), Some("+AMOUNT -OTHER"));
+        assert_eq!(recorded(r#"{"reasons":["+A\nB"]}"#), None);
+        assert_eq!(page(&[("explanation", Value::Null)]).reasons(), None);
+    }
+
+    #[test]
+    fn each_shadow_has_its_line() {
+        let cells = [
+            ("shadow_1_model", text("card-risk 1.1.0")),
+            ("shadow_1_score", Value::F32(0.12)),
+            ("shadow_1_decision", text("review")),
+            ("shadow_2_model", text("other 1.0.0")),
+            ("shadow_2_score", Value::Null),
+            ("shadow_2_decision", Value::Null),
+        ];
+        let shadows = page(&cells).shadows();
+        assert_eq!(
+            shadows,
+            [
+                "review, score 0.12, card-risk 1.1.0",
+                "no score, other 1.0.0"
+            ]
+        );
+        assert!(page(&cells[1..3]).shadows().is_empty());
     }
 }

@@ -84,6 +84,15 @@ impl Part {
             && self.one_in.is_none_or(in_sample)
     }
 
+    /// What to say where no segment is of it.
+    fn holds_none(&self) -> &'static str {
+        match self.days.is_none() && self.partitions.is_empty() {
+            true => "no segment is in the sample; say a smaller --sample",
+            false if self.one_in.is_none() => "no segment is of these days and partitions",
+            false => "no segment is of these days and partitions, and in the sample",
+        }
+    }
+
     fn is_whole(&self) -> bool {
         self.days.is_none() && self.partitions.is_empty() && self.one_in.is_none()
     }
@@ -99,6 +108,8 @@ pub struct Report {
     pub checkpoint: Option<Head>,
     pub streams: usize,
     pub segments: usize,
+    /// Whether the files of all segments were read.
+    pub whole: bool,
     /// Of so many segments the files were read.
     pub files: usize,
     pub bytes: u64,
@@ -142,11 +153,12 @@ pub struct Head {
 /// Verifies, prints the report to `out`, and fails if there are findings.
 ///
 /// # Errors
-/// When the folder is no archive or cannot be read; [`Exit::Integrity`] when there are findings.
+/// When the folder is no archive or cannot be read, or no segment is of the part; [`Exit::Integrity`] when there are
+/// findings.
 pub fn run(request: &Request, mut out: Sink) -> Result<()> {
     let report = verify(request)?;
     let text = match request.output {
-        Output::Text => report.to_text(request.part.is_whole()),
+        Output::Text => report.to_text(),
         Output::Json => serde_json::to_string_pretty(&report).expect("texts and numbers") + "\n",
     };
     out.write(text.as_bytes())?;
@@ -198,6 +210,9 @@ pub fn verify(request: &Request) -> Result<Report> {
     findings.extend(seen.findings);
     findings.sort();
     findings.dedup();
+    if chosen.is_empty() && !request.part.is_whole() && findings.is_empty() {
+        return Err(Fatal::usage(request.part.holds_none()));
+    }
     let sum = |count: fn(&Filed) -> u64| known.iter().map(|filed| count(filed)).sum();
     Ok(Report {
         archive: ledger.origin.archive_id.clone(),
@@ -211,6 +226,7 @@ pub fn verify(request: &Request) -> Result<Report> {
         }),
         streams: ledger.state.streams().count(),
         segments: known.len(),
+        whole: request.part.is_whole(),
         files: chosen.len(),
         bytes: seen.bytes,
         rows: seen.rows,
@@ -461,7 +477,7 @@ fn check_objects(store: &dyn Store, named: &BTreeSet<(Kept, String)>) -> Result<
 }
 
 impl Report {
-    fn to_text(&self, is_whole: bool) -> String {
+    fn to_text(&self) -> String {
         let mut lines = vec![
             format!("archive     {}", self.archive),
             format!(
@@ -483,7 +499,11 @@ impl Report {
             "signed      {} segments of {} streams: {} scored, {} rejected, {} gaps",
             self.segments, self.streams, self.scored, self.rejected, self.gaps
         ));
-        let part = if is_whole { "all" } else { "a part, as asked" };
+        let part = if self.whole {
+            "all"
+        } else {
+            "a part, as asked"
+        };
         lines.push(format!(
             "read        {} files ({part}), {} rows, {:.1} MB, in {:.1} s",
             self.files,
@@ -499,6 +519,10 @@ impl Report {
         lines.push(String::new());
         lines.extend(self.findings.iter().map(|finding| format!("✘ {finding}")));
         lines.push(match self.findings.len() {
+            0 if !self.whole => format!(
+                "✔ verified as far as read: the ledger, and {} of {} files",
+                self.files, self.segments
+            ),
             0 => "✔ verified: nothing that was signed is altered, missing or added".to_owned(),
             1 => "✘ not verified: 1 finding".to_owned(),
             count => format!("✘ not verified: {count} findings"),

@@ -33,9 +33,16 @@ const ENVIRONMENT_PREFIX: &str = "PROBITY__";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Origin {
     Default,
-    File { path: String, line: usize },
-    Environment { variable: String },
+    File {
+        path: String,
+        line: usize,
+    },
+    Environment {
+        variable: String,
+    },
     Set,
+    /// Of a command, which has its own name for the key.
+    Argument(&'static str),
 }
 
 impl fmt::Display for Origin {
@@ -45,6 +52,7 @@ impl fmt::Display for Origin {
             Origin::File { path, line } => write!(f, "{path}:{line}"),
             Origin::Environment { variable } => write!(f, "environment variable {variable}"),
             Origin::Set => f.write_str("--set"),
+            Origin::Argument(name) => f.write_str(name),
         }
     }
 }
@@ -88,7 +96,7 @@ pub(super) fn refusal(mut problems: Vec<Problem>) -> Fatal {
         Origin::File { line, .. } => (0, line),
         Origin::Default => (1, 0),
         Origin::Environment { .. } => (2, 0),
-        Origin::Set => (3, 0),
+        Origin::Set | Origin::Argument(_) => (3, 0),
     });
     let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
     Fatal::usage(match lines.as_slice() {

@@ -309,8 +309,17 @@ impl Config {
     /// `probity.toml:31: model.package`: how an error of a later stage names the key to mend.
     #[must_use]
     pub fn place(&self, key: &str) -> String {
-        let origin = self.origins.get(key).unwrap_or(&Origin::Default);
-        format!("{origin}: {key}")
+        match self.origins.get(key).unwrap_or(&Origin::Default) {
+            Origin::Argument(name) => (*name).to_owned(),
+            origin => format!("{origin}: {key}"),
+        }
+    }
+
+    /// Puts the package of a command line into the place of the configuration's; `argument` names it in errors.
+    pub fn set_package(&mut self, folder: &Path, argument: &'static str) {
+        folder.clone_into(&mut self.model.package);
+        let key = "model.package".to_owned();
+        self.origins.insert(key, Origin::Argument(argument));
     }
 }
 

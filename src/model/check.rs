@@ -27,7 +27,7 @@ const ROWS_BY_RUNNING: usize = 4;
 /// # Errors
 /// As a start with this package, with its exit code.
 pub fn run(config: &Config, folder: &Path, out: &mut dyn Write) -> Result<()> {
-    let config = configured(config, folder);
+    let config = configured(config, folder, "FOLDER");
     let mut printed = Ok(());
     let mut print = |line: String| {
         if printed.is_ok() {

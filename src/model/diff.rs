@@ -61,7 +61,7 @@ struct Compared {
 /// [`Exit::CheckFailed`] when they differ; when one cannot be read, or the new model cannot be run.
 pub fn run(config: &Config, old: &Path, new: &Path, output: Output, mut out: Sink) -> Result<()> {
     let max_bytes = config.explain.memory_bytes;
-    let (old, new) = (read(config, old)?, read(config, new)?);
+    let (old, new) = (read(config, old, "OLD")?, read(config, new, "NEW")?);
     let value = |package: &Package| -> Result<Value> {
         let description = Description::of(package, max_bytes)?;
         Ok(serde_json::to_value(description).expect("texts and numbers serialize"))

@@ -26,7 +26,7 @@ struct Inspection {
 /// # Errors
 /// When the package cannot be read; with `model.trust_key`, when it is not as that key signed it.
 pub fn run(config: &Config, folder: &Path, output: Output, mut out: Sink) -> Result<()> {
-    let package = read(config, folder)?;
+    let package = read(config, folder, "FOLDER")?;
     let inspection = Inspection {
         package: Description::of(&package, config.explain.memory_bytes)?,
         signature: signature(config, folder),

@@ -18,16 +18,17 @@ use crate::error::Result;
 use crate::package::Package;
 use crate::setup;
 
-/// The configuration with this package alone in the place of its own.
+/// The configuration with this package alone in the place of its own; `argument` names it in errors.
 #[must_use]
-pub fn configured(config: &Config, folder: &Path) -> Config {
+pub fn configured(config: &Config, folder: &Path, argument: &'static str) -> Config {
     let mut config = config.clone();
-    config.model.package = folder.to_owned();
+    config.set_package(folder, argument);
     config.model.shadows.clear();
     config
 }
 
 /// The package in this folder, as a start would read it.
-fn read(config: &Config, folder: &Path) -> Result<Package> {
-    setup::package(config, "model.package", folder)
+fn read(config: &Config, folder: &Path, argument: &'static str) -> Result<Package> {
+    let config = configured(config, folder, argument);
+    setup::package(&config, "model.package", folder)
 }

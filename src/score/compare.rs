@@ -56,8 +56,8 @@ struct Side {
 /// # Errors
 /// When the schema, a package or the file is wrong, or the output cannot be written.
 pub fn run(config: &Config, request: &Request) -> Result<Summary> {
-    let mut old = Side::load(config, &request.old)?;
-    let mut new = Side::load(config, &request.new)?;
+    let mut old = Side::load(config, &request.old, "OLD")?;
+    let mut new = Side::load(config, &request.new, "NEW")?;
     let mut input = open(
         config,
         &request.input,
@@ -101,8 +101,8 @@ fn copy(batch: &Batch<Decoded>) -> Batch<Decoded> {
 }
 
 impl Side {
-    fn load(config: &Config, folder: &Path) -> Result<Side> {
-        let mut config = configured(config, folder);
+    fn load(config: &Config, folder: &Path, argument: &'static str) -> Result<Side> {
+        let mut config = configured(config, folder, argument);
         config.explain.rows = ExplainedRows::None;
         let setup = Setup::load(&config)?;
         let stages = setup.stages()?;

@@ -15,13 +15,21 @@ pub(super) fn package(config: &Config, package: &Package) -> String {
     format!("package {title}, sha256 {digest}: {files}; {signed}")
 }
 
+/// `1 rule fits …`, `2 rules fit …`.
+pub(super) fn fitting(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what} fits the input schema, and reads nothing personal"),
+        _ => format!("{count} {what}s fit the input schema, and read nothing personal"),
+    }
+}
+
 impl Setup {
     pub(super) fn describe_model(&self, model: &Model) -> String {
         let rows = match &self.package.golden {
-            Some(golden) => format!(
-                "{} golden rows have their known answers",
-                golden.score.len()
-            ),
+            Some(golden) => match golden.score.len() {
+                1 => "1 golden row has its known answer".to_owned(),
+                rows => format!("{rows} golden rows have their known answers"),
+            },
             None => "no golden rows say what it should give".to_owned(),
         };
         let file = &self.package.model.file;

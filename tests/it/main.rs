@@ -7,6 +7,7 @@ mod bucket;
 mod assignment;
 mod audit;
 mod avro;
+mod command;
 mod drift;
 mod explain;
 mod garbage;

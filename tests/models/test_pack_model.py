@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 sys.path.insert(0, str(DEPLOY))
-from pack_model import Refused, distributions, exact, models, pack, trees  # noqa: E402
+from pack_model import Refused, distributions, exact, models, pack, package, trees  # noqa: E402
 
 ROWS = 600
 
@@ -181,6 +181,37 @@ class Packing(unittest.TestCase):
             with self.subTest(type(model).__name__):
                 folder = self.check_exact(model.fit(matrix, fraud), {f"f{i}": matrix[:, i] for i in range(12)}, name=str(number))
                 self.assertIn("by shap", (folder / "MODEL_CARD.md").read_text())
+                self.assertGreater(len(decoded(self.golden(folder), "columns")), package.GOLDEN_ROWS + 2, "those at thresholds are there")
+
+    def test_no_golden_row_is_left_out_for_want_of_a_contribution(self):
+        """Where the model never saw a value missing it takes zero, and shap takes a side of its own."""
+        random = np.random.default_rng(1)
+        matrix = random.normal(size=(ROWS, 12)).astype(np.float32)
+        fraud = matrix[:, 0] * matrix[:, 1] > 0
+        matrix[random.random(ROWS) < 0.5, 0] = np.nan
+        model = lightgbm.LGBMClassifier(n_estimators=5, num_leaves=6, n_jobs=1, random_state=1, verbose=-1).fit(matrix, fraud)
+        data = {f"f{i}": matrix[:, i] for i in range(12)}
+        for name, replaced, why in (("with", {}, "none: shap does not explain"), ("without", {"shap": None}, "none: shap is not installed")):
+            with self.subTest(name), unittest.mock.patch.dict(sys.modules, replaced):
+                folder = self.packed(model, data, name)
+                self.assertGreater(len(decoded(self.golden(folder), "columns")), package.GOLDEN_ROWS + 2)
+                self.assertNotIn("contributions", self.golden(folder))
+                self.assertIn(why, (folder / "MODEL_CARD.md").read_text())
+
+    def test_what_shap_finds_is_what_the_definition_gives(self):
+        """Also for golden rows with missing values and next above thresholds, where shap is asked for rows like them."""
+        matrix = np.random.default_rng(1).normal(size=(ROWS, 3)).astype(np.float32)
+        model = lightgbm.LGBMClassifier(n_estimators=5, num_leaves=6, n_jobs=1, random_state=1, verbose=-1)
+        model.fit(matrix, matrix[:, 0] * matrix[:, 1] > 0)
+        data = {f"f{i}": matrix[:, i] for i in range(3)}
+        known = self.golden(self.packed(model, data, "definition"))
+        with unittest.mock.patch.object(package, "BRUTE_FORCE_MAX", 0):
+            folder = self.packed(model, data, "shap")
+        self.assertIn("by shap", (folder / "MODEL_CARD.md").read_text())
+        self.assertEqual(self.golden(folder)["columns"], known["columns"])
+        self.assertTrue(np.any(np.isnan(decoded(known, "columns"))))
+        apart = np.abs(decoded(self.golden(folder), "contributions") - decoded(known, "contributions"))
+        self.assertLess(np.max(apart), 1e-6)
 
     def test_the_same_bytes_again(self):
         model, data = small_catboost(), sample()[2]
@@ -319,6 +350,25 @@ class Packing(unittest.TestCase):
         self.assertEqual(manifest["feature"][1], hour)
         self.assertEqual(manifest["reason"][0]["lowers"], {"de": '"'})
         self.assertIn("| Owner | somebody |", (self.folder / "out/MODEL_CARD.md").read_text())
+
+    def test_a_file_that_is_not_there_is_one_sentence(self):
+        small_lightgbm().booster_.save_model(self.folder / "m.txt")
+        for option in ("--model", "--data", "--features"):
+            with self.subTest(option):
+                ran = self.command(self.folder / "m.txt", option, "nowhere.txt")
+                self.assertEqual((ran.returncode, ran.stderr), (1, f"pack_model: {option} nowhere.txt: there is no such file that can be read\n"))
+
+    def test_what_a_start_would_refuse_is_not_written(self):
+        model, data = small_lightgbm(), sample()[2]
+        for options, reason in [
+            ({"policy_version": "1 2"}, "policy version is '1 2'"), ({"review": 0.9, "decline": 0.5}, "review 0.9"), ({"decline": 1.5}, "decline 1.5"),
+        ]:
+            with self.subTest(reason), self.assertRaisesRegex(Refused, reason):
+                self.packed(model, data, **options)
+        for name, version in (("card risk", "1"), ("", "1"), ("n", "1 beta")):
+            with self.subTest(name=name, version=version), self.assertRaisesRegex(Refused, "ASCII letters"):
+                pack(model, data, self.folder / "package", name, version)
+        self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_a_pickle_is_not_opened_unasked(self):
         joblib.dump(small_lightgbm(), self.folder / "m.joblib")

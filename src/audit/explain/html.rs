@@ -127,7 +127,11 @@ fn occurrence(page: &mut String, it: &Told<'_>, heading: &str) {
         data = escaped(words.data)
     );
     for field in &told.event {
-        row(page, &field.name, &field.shown);
+        let shown = match field.value.is_null() {
+            true => words.nothing,
+            false => &field.shown,
+        };
+        row(page, &field.name, shown);
     }
     page.push_str("</tbody>\n</table>\n</article>\n");
 }

@@ -101,7 +101,7 @@ fn decision(text: &mut String, decided: &Decided) {
     let policy = format!("{policy_version}, sha256 {policy_sha256}");
     line(text, "policy", &policy);
     let runtime = match &decided.runtime_differs {
-        None => "the runtime is the recorded one".to_owned(),
+        None => "the recorded one".to_owned(),
         Some(what) => format!("another runtime ({what}) than {}", decided.runtime),
     };
     line(text, "runtime", &runtime);

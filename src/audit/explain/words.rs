@@ -103,8 +103,8 @@ static ENGLISH: Words = Words {
     package: "Model package (SHA-256)",
     archive: "Archive",
     reasons: "Reasons",
-    reasons_intro: "What moved the score most, the strongest first, compared with typical payments:",
-    no_reasons: "No feature moves the score: it is that of typical payments.",
+    reasons_intro: "What moved the score most, the strongest first, compared with the package's background rows:",
+    no_reasons: "No feature moves the score: it is that of the package's background rows.",
     raises: "raises the risk",
     lowers: "lowers the risk",
     share: "share",
@@ -122,7 +122,8 @@ static ENGLISH: Words = Words {
     meaning: "What the numbers mean",
     meaning_score: "The score is the model's estimate of the risk, from 0 to 1. The margin says the same in log-odds, \
                     where contributions can be added: at 0 the odds are even, and each 0.69 more doubles them.",
-    meaning_base: "The base is the average margin of the {} typical payments that the model package is compared with.",
+    meaning_base: "The base is the average margin of the {} background rows of the model package, with which the score is \
+                   compared.",
     meaning_contribution: "A contribution is how far one feature moves this margin away from the base: above zero it \
                            raises the risk, below zero it lowers it. It says how the model calculated, not what \
                            caused anything.",
@@ -177,8 +178,9 @@ static GERMAN: Words = Words {
     package: "Modellpaket (SHA-256)",
     archive: "Archiv",
     reasons: "Gründe",
-    reasons_intro: "Was den Score am meisten bewegt hat, das Stärkste zuerst, verglichen mit typischen Zahlungen:",
-    no_reasons: "Kein Merkmal bewegt den Score: Er ist der typischer Zahlungen.",
+    reasons_intro: "Was den Score am meisten bewegt hat, das Stärkste zuerst, verglichen mit den Hintergrundzeilen des \
+                    Modellpakets:",
+    no_reasons: "Kein Merkmal bewegt den Score: Er ist derselbe wie bei den Hintergrundzeilen des Modellpakets.",
     raises: "erhöht das Risiko",
     lowers: "senkt das Risiko",
     share: "Anteil",
@@ -197,7 +199,7 @@ static GERMAN: Words = Words {
     meaning_score: "Der Score ist das Risiko, wie das Modell es schätzt, von 0 bis 1. Die Marge sagt dasselbe in \
                     Log-Odds, in denen sich Beiträge addieren lassen: Bei 0 stehen die Chancen gleich, und je 0.69 \
                     mehr verdoppelt sie.",
-    meaning_base: "Der Grundwert ist die mittlere Marge der {} typischen Zahlungen, mit denen das Modellpaket \
+    meaning_base: "Der Grundwert ist die mittlere Marge der {} Hintergrundzeilen des Modellpakets, mit denen der Score \
                    verglichen wird.",
     meaning_contribution: "Ein Beitrag ist, wie weit ein Merkmal diese Marge vom Grundwert wegbewegt: Über null \
                            erhöht er das Risiko, unter null senkt er es. Er sagt, wie das Modell gerechnet hat, und \

@@ -29,7 +29,15 @@ fn a_part_is_verified_as_it_is_asked_for() {
         files(&["--days", &first]),
         count(&|path| day(path) == first)
     );
-    assert_eq!(files(&["--days", "2001-01-01..2001-12-31"]), 0);
+    let none = |arguments: &[&str]| {
+        let ended = archive.audit("verify", arguments);
+        assert_eq!((ended.code, &*ended.stdout), (2, ""), "{ended}");
+        assert!(
+            ended.stderr.contains("no segment is of these days"),
+            "{ended}"
+        );
+    };
+    none(&["--days", "2001-01-01..2001-12-31"]);
     let of = |partition: &str| count(&|path| path.contains(&format!("evidence-{partition}-")));
     assert!(of("2") > 0);
     assert_eq!(files(&["--partition", "2"]), of("2"));
@@ -37,7 +45,19 @@ fn a_part_is_verified_as_it_is_asked_for() {
         files(&["--partition", "2", "--partition", "0"]),
         of("2") + of("0")
     );
-    assert_eq!(files(&["--partition", "9"]), 0);
+    none(&["--partition", "9"]);
+    let part = archive.audit("verify", &["--partition", "2"]).stdout;
+    let says = format!(
+        "✔ verified as far as read: the ledger, and {} of {} files",
+        of("2"),
+        segments.len()
+    );
+    assert!(part.ends_with(&(says + "\n")), "{part}");
+    let whole = |arguments: &[&str]| archive.report("verify", arguments)["whole"].clone();
+    assert_eq!(
+        (whole(&[]), whole(&["--partition", "2"])),
+        (true.into(), false.into())
+    );
     let is_drawn = |path: &str, every: u16| {
         let digest = Digest::of(path.as_bytes()).0;
         u16::from_be_bytes([digest[0], digest[1]]).is_multiple_of(every)
