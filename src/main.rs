@@ -25,6 +25,9 @@ use probity::tlog::Verifier;
 use probity::topics::{From, Topics};
 use probity::{check, demo, generate, logging, score};
 
+/// Names the configuration's file where the command line does not.
+const CONFIG_VARIABLE: &str = "PROBITY_CONFIG";
+
 /// Streaming risk scoring whose every decision can be proven.
 ///
 /// Reads payment events from Kafka, scores them with an ONNX model, publishes the scores, and keeps
@@ -32,7 +35,7 @@ use probity::{check, demo, generate, logging, score};
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
-    /// The configuration; without it, the defaults
+    /// The configuration; without it the file that PROBITY_CONFIG names, or the defaults
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Sets one key, over file and environment
@@ -332,7 +335,10 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Show(arguments) => return auditors::show(arguments),
         _ => {}
     }
-    let config = Config::load(cli.config.as_deref(), &cli.sets, &config::environment())?;
+    // What an alias would say, but for the commands that read none.
+    let named = || std::env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty());
+    let path = cli.config.clone().or_else(|| named().map(PathBuf::from));
+    let config = Config::load(path.as_deref(), &cli.sets, &config::environment())?;
     let filter = std::env::var(logging::FILTER_VARIABLE).ok();
     logging::init(&config.log, filter.as_deref())?;
     match &cli.command {

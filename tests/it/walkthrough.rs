@@ -57,18 +57,13 @@ impl Clone {
     /// Runs what README prints, line by line as a shell does. What it said.
     fn run(&self, script: &str, variables: &[(&str, &str)]) -> String {
         let alias = format!(
-            "probity() {{\n\
-             case $1 in\n\
-             demo | verify | prove | replay | explain | show) {0} \"$@\" ;;\n\
-             *) {0} --config {1} --set model.package={2} \"$@\" ;;\n\
-             esac\n\
-             }}\n",
-            env!("CARGO_BIN_EXE_probity"),
-            self.config.display(),
-            self.package("current").display()
+            "probity() {{ {} \"$@\"; }}\n",
+            env!("CARGO_BIN_EXE_probity")
         );
         let output = Command::new("bash")
             .args(["-euo", "pipefail", "-c", &(alias + script)])
+            .env("PROBITY_CONFIG", &self.config)
+            .env("PROBITY__MODEL__PACKAGE", self.package("current"))
             .current_dir(&self.folder)
             .envs(variables.iter().copied())
             .output()
