@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::DataType;
 
 use super::decided::Deciding;
 use super::file::column;
@@ -18,7 +17,7 @@ use crate::archive::{Local, layout};
 use crate::decide::Policy;
 use crate::error::{Exit, Fatal, Result};
 use crate::infer::{Model, Provider, Runtime};
-use crate::package::{FeatureKind, Package};
+use crate::package::Package;
 use crate::record::Digest;
 use crate::schema::InputSchema;
 
@@ -182,19 +181,9 @@ fn not_loaded(fatal: Fatal, named: Option<&Path>) -> Fatal {
 pub fn features(package: &Package, rows: &RecordBatch) -> Result<Vec<ArrayRef>, String> {
     let features = package.features.iter().map(|feature| {
         let name = format!("feature_{}", feature.name);
-        column(rows, &name, &arrow_type(feature.kind))
+        column(rows, &name, &feature.kind.arrow_type())
     });
     features.collect()
-}
-
-fn arrow_type(kind: FeatureKind) -> DataType {
-    match kind {
-        FeatureKind::Float32 => DataType::Float32,
-        FeatureKind::Float64 => DataType::Float64,
-        FeatureKind::Int64 => DataType::Int64,
-        FeatureKind::Utf8 => DataType::Utf8,
-        FeatureKind::Boolean => DataType::Boolean,
-    }
 }
 
 /// The first key in which two runtime documents differ, the program's build aside: it runs no model.

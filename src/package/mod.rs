@@ -9,6 +9,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::DataType;
+
 use crate::decide::Policy;
 use crate::error::{Exit, Fatal, Result};
 use crate::features::Categories;
@@ -171,6 +173,18 @@ impl FeatureKind {
             FeatureKind::Int64 => "int64",
             FeatureKind::Utf8 => "string",
             FeatureKind::Boolean => "boolean",
+        }
+    }
+
+    /// Its column's type.
+    #[must_use]
+    pub fn arrow_type(self) -> DataType {
+        match self {
+            FeatureKind::Float32 => DataType::Float32,
+            FeatureKind::Float64 => DataType::Float64,
+            FeatureKind::Int64 => DataType::Int64,
+            FeatureKind::Utf8 => DataType::Utf8,
+            FeatureKind::Boolean => DataType::Boolean,
         }
     }
 }

@@ -12,7 +12,7 @@ use arrow::array::{
     Array as _, ArrayRef, AsArray as _, Float32Array, Float64Array, RecordBatch, StringArray,
 };
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::datatypes::{Float32Type, Float64Type};
 use arrow::row::{RowConverter, SortField};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -51,7 +51,7 @@ impl Sample {
             let place = found.index_of(&spec.name);
             let place = place
                 .ok()
-                .filter(|at| found.field(*at).data_type() == &arrow_type(spec.kind));
+                .filter(|at| found.field(*at).data_type() == &spec.kind.arrow_type());
             places.push(place.ok_or_else(|| {
                 refuse(format!(
                     "it has no column `{}` of type {}; write it with `probity score --features`",
@@ -102,16 +102,6 @@ impl Sample {
             .iter()
             .filter(|row| known.contains(row.data()))
             .count()
-    }
-}
-
-fn arrow_type(kind: FeatureKind) -> DataType {
-    match kind {
-        FeatureKind::Float32 => DataType::Float32,
-        FeatureKind::Float64 => DataType::Float64,
-        FeatureKind::Int64 => DataType::Int64,
-        FeatureKind::Utf8 => DataType::Utf8,
-        FeatureKind::Boolean => DataType::Boolean,
     }
 }
 
