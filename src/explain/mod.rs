@@ -212,13 +212,12 @@ impl Explainer {
                 let margins = margins.expect("a package explained by permutation has a margin");
                 explained.clear();
                 contributions.iter_mut().for_each(Vec::clear);
-                for &row in rows {
-                    let found = permutations.explain(model, features, row, margins[row])?;
-                    if let Some(found) = found {
-                        explained.push(row);
-                        for (contributions, found) in contributions.iter_mut().zip(found) {
-                            contributions.push(found);
-                        }
+                let found = permutations.explain(model, features, margins, rows)?;
+                for (row, found) in rows.iter().zip(found) {
+                    let Some(found) = found else { continue };
+                    explained.push(*row);
+                    for (contributions, found) in contributions.iter_mut().zip(found) {
+                        contributions.push(found);
                     }
                 }
             }

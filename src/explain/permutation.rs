@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::infer::Model;
 use crate::record::Digest;
 
-/// Rows of the model's input that are made at once.
+/// Rows of the model's input that are made at once, for as many explanations as fit.
 const ROWS_AT_ONCE: usize = 1 << 14;
 
 pub struct Permutations {
@@ -29,8 +29,9 @@ pub struct Permutations {
     seed: Digest,
 }
 
-/// One walk from a background row to the explained one.
+/// One walk from a background row to the explained one, which stands at this place among the rows that are asked for.
 struct Walk {
+    place: usize,
     background: usize,
     order: Vec<usize>,
 }
@@ -56,7 +57,10 @@ impl Permutations {
         u32::try_from(self.margins.len() * self.pairs * 2 * steps).unwrap_or(u32::MAX)
     }
 
-    /// The contribution of each feature to the margin of a row. None if the model rejects a row on the way.
+    /// The contribution of each feature to the margin of each of these rows, of which `margins` has all. None for a row
+    /// that the model rejects on the way.
+    ///
+    /// Rows share the model's batches, in which none has anything to do with another.
     ///
     /// # Errors
     /// If the model no longer runs.
@@ -64,76 +68,110 @@ impl Permutations {
         &self,
         model: &mut Model,
         features: &[ArrayRef],
-        row: usize,
-        margin: f32,
-    ) -> Result<Option<Vec<f64>>> {
-        let explained: Vec<ArrayRef> = features.iter().map(|column| column.slice(row, 1)).collect();
-        let walks = self.walks(&explained);
-        let mut sums = vec![0.0; features.len()];
-        for walks in walks.chunks((ROWS_AT_ONCE / features.len()).max(1)) {
-            let scored = model.run(&self.steps(&explained, walks))?;
-            if scored.rejected.iter().any(Option::is_some) {
-                return Ok(None);
-            }
-            let Some(margins) = scored.margin else {
-                return Ok(None);
-            };
-            let mut margins = margins.into_iter().map(f64::from);
-            for walk in walks {
-                let mut before = f64::from(self.margins[walk.background]);
-                let (last, others) = walk.order.split_last().expect("there is a feature");
-                for (feature, after) in others.iter().zip(&mut margins) {
-                    sums[*feature] += after - before;
-                    before = after;
-                }
-                sums[*last] += f64::from(margin) - before;
-            }
+        margins: &[f32],
+        rows: &[usize],
+    ) -> Result<Vec<Option<Vec<f64>>>> {
+        let together = (ROWS_AT_ONCE / (self.evaluations() as usize).max(1)).max(1);
+        let mut found = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(together) {
+            found.extend(self.explain_together(model, features, margins, rows)?);
         }
-        sums.iter_mut().for_each(|sum| *sum /= walks.len() as f64);
-        Ok(Some(sums))
+        Ok(found)
     }
 
-    fn walks(&self, explained: &[ArrayRef]) -> Vec<Walk> {
+    fn explain_together(
+        &self,
+        model: &mut Model,
+        features: &[ArrayRef],
+        margins: &[f32],
+        rows: &[usize],
+    ) -> Result<Vec<Option<Vec<f64>>>> {
+        let width = features.len();
+        let walks: Vec<Walk> = (0..rows.len())
+            .flat_map(|place| self.walks(features, rows[place], place))
+            .collect();
+        let mut sums = vec![Some(vec![0.0; width]); rows.len()];
+        for walks in walks.chunks((ROWS_AT_ONCE / width).max(1)) {
+            let scored = model.run(&self.steps(features, rows, walks))?;
+            let after = scored
+                .margin
+                .expect("a package explained by permutation has a margin");
+            let mut steps = after.iter().zip(&scored.rejected);
+            for walk in walks {
+                let (last, others) = walk.order.split_last().expect("there is a feature");
+                let mut before = f64::from(self.margins[walk.background]);
+                for (feature, (after, rejected)) in others.iter().zip(&mut steps) {
+                    if rejected.is_some() {
+                        sums[walk.place] = None;
+                    }
+                    let after = f64::from(*after);
+                    add(&mut sums[walk.place], *feature, after - before);
+                    before = after;
+                }
+                let margin = f64::from(margins[rows[walk.place]]);
+                add(&mut sums[walk.place], *last, margin - before);
+            }
+        }
+        let count = self.walks_of_a_row() as f64;
+        sums.iter_mut()
+            .flatten()
+            .flatten()
+            .for_each(|sum| *sum /= count);
+        Ok(sums)
+    }
+
+    fn walks_of_a_row(&self) -> usize {
+        self.margins.len() * self.pairs * 2
+    }
+
+    fn walks(&self, features: &[ArrayRef], row: usize, place: usize) -> Vec<Walk> {
         let mut hash = Sha256::new();
         hash.update(self.seed.0);
-        explained
+        features
             .iter()
-            .for_each(|column| add_value(&mut hash, column));
+            .for_each(|column| add_value(&mut hash, column, row));
         let mut random = ChaCha8Rng::from_seed(hash.finalize().into());
-        let mut walks = Vec::with_capacity(2 * self.pairs * self.margins.len());
+        let mut walks = Vec::with_capacity(self.walks_of_a_row());
         for background in 0..self.margins.len() {
             for _ in 0..self.pairs {
-                let order = shuffled(explained.len(), &mut random);
-                let back = order.iter().rev().copied().collect();
-                walks.push(Walk { background, order });
-                walks.push(Walk {
+                let there = shuffled(features.len(), &mut random);
+                let back = there.iter().rev().copied().collect();
+                walks.extend([there, back].map(|order| Walk {
+                    place,
                     background,
-                    order: back,
-                });
+                    order,
+                }));
             }
         }
         walks
     }
 
     /// The rows of the walks, but for their ends, of which the margins are known.
-    fn steps(&self, explained: &[ArrayRef], walks: &[Walk]) -> Vec<ArrayRef> {
-        let width = explained.len();
+    fn steps(&self, features: &[ArrayRef], rows: &[usize], walks: &[Walk]) -> Vec<ArrayRef> {
+        let width = features.len();
         let mut places = vec![Vec::with_capacity(walks.len() * (width - 1)); width];
         for walk in walks {
             for (step, feature) in walk.order.iter().enumerate() {
                 // The background's value until this step, the row's own from here on.
-                let (from_background, from_row) = ((0, walk.background), (1, 0));
+                let (from_background, from_row) = ((0, walk.background), (1, rows[walk.place]));
                 let places = &mut places[*feature];
                 places.extend(std::iter::repeat_n(from_background, step));
                 places.extend(std::iter::repeat_n(from_row, width - 1 - step));
             }
         }
-        let columns = self.background.iter().zip(explained).zip(places);
+        let columns = self.background.iter().zip(features).zip(places);
         columns
             .map(|((background, explained), places)| {
                 interleave(&[background, explained], &places).expect("columns of one type")
             })
             .collect()
+    }
+}
+
+/// Nothing is added for a row that the model rejected.
+fn add(sums: &mut Option<Vec<f64>>, feature: usize, more: f64) {
+    if let Some(sums) = sums {
+        sums[feature] += more;
     }
 }
 
@@ -147,29 +185,29 @@ fn shuffled(count: usize, random: &mut ChaCha8Rng) -> Vec<usize> {
     order
 }
 
-/// What tells the first value of a column from others, as the model gets it: null is NaN, and one NaN is any.
-fn add_value(hash: &mut Sha256, column: &ArrayRef) {
+/// What tells the value of a column from others, as the model gets it: null is NaN, and one NaN is any.
+fn add_value(hash: &mut Sha256, column: &ArrayRef, row: usize) {
     match column.data_type() {
         DataType::Float32 => {
             let column = column.as_primitive::<Float32Type>();
-            let value = Some(column.value(0)).filter(|v| column.is_valid(0) && !v.is_nan());
+            let value = Some(column.value(row)).filter(|v| column.is_valid(row) && !v.is_nan());
             hash.update(value.unwrap_or(f32::NAN).to_bits().to_le_bytes());
         }
         DataType::Float64 => {
             let column = column.as_primitive::<Float64Type>();
-            let value = Some(column.value(0)).filter(|v| column.is_valid(0) && !v.is_nan());
+            let value = Some(column.value(row)).filter(|v| column.is_valid(row) && !v.is_nan());
             hash.update(value.unwrap_or(f64::NAN).to_bits().to_le_bytes());
         }
         DataType::Int64 => {
-            hash.update(column.as_primitive::<Int64Type>().value(0).to_le_bytes());
+            hash.update(column.as_primitive::<Int64Type>().value(row).to_le_bytes());
         }
-        DataType::Boolean => hash.update([u8::from(column.as_boolean().value(0))]),
+        DataType::Boolean => hash.update([u8::from(column.as_boolean().value(row))]),
         DataType::Utf8 => {
             let column = column.as_string::<i32>();
-            let text = if column.is_null(0) {
+            let text = if column.is_null(row) {
                 ""
             } else {
-                column.value(0)
+                column.value(row)
             };
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text.as_bytes());

@@ -3,7 +3,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::{Array as _, ArrayRef, AsArray as _, Float32Array};
+use arrow::datatypes::Float32Type;
 use prost::Message as _;
 
 use crate::explain::onnx;
@@ -250,6 +253,42 @@ fn permutations_add_up_to_the_margin_and_are_repeatable() {
                 );
             }
         }
+    }
+}
+
+/// Explanations share the model's batches, and nothing else.
+#[test]
+fn a_row_that_the_model_rejects_on_the_way_has_no_explanation_and_its_neighbours_have_theirs() {
+    let name = "explain::a_row_that_the_model_rejects_on_the_way_has_no_explanation_and_its_neighbours_have_theirs";
+    let Some(runtime) = runtime(name) else {
+        return;
+    };
+    let mut package = fixture("mlp");
+    let golden = package.golden.take().unwrap();
+    let mut reasons = fixture("reasons-lightgbm").reasons.unwrap();
+    (reasons.method, reasons.permutations) = (Method::Permutation, 3);
+    reasons.background.columns = golden.columns.iter().map(|c| c.slice(0, 4)).collect();
+    reasons.background.rows = 4;
+    package.reasons = Some(reasons);
+    let explainer = explainer(&package, AMPLE).unwrap();
+    let mut model = Model::open(&package, runtime, &[Provider::Cpu]).unwrap();
+    let margins = model.run(&golden.columns).unwrap().margin.unwrap();
+    let mut features = golden.columns.clone();
+    let last = features.len() - 1;
+    let mut values = features[last]
+        .as_primitive::<Float32Type>()
+        .values()
+        .to_vec();
+    values[11] = f32::INFINITY;
+    features[last] = Arc::new(Float32Array::from(values));
+    let mut explain = |features: &[ArrayRef], rows: &[usize]| {
+        let found = explainer.explain(&mut model, features, Some(&margins), rows);
+        found.unwrap()
+    };
+    let found = explain(&features, &[10, 11, 12]);
+    assert_eq!(found.rows, [10, 12]);
+    for (at, row) in [10, 12].into_iter().enumerate() {
+        assert_eq!(found.of(at), explain(&golden.columns, &[row]).of(0));
     }
 }
 
