@@ -71,6 +71,7 @@ build: ## Compiles the program, as the tests and the demo use it.
 setup: ## Fetches what `make test` needs, and says where it lies.
 	@deploy/setup/system.sh test
 	@deploy/setup/onnxruntime.sh
+	@deploy/setup/onnxruntime.sh cuda
 	@deploy/setup/kafka.sh
 	@deploy/setup/python.sh tests/python/requirements.lock
 	@deploy/setup/go.sh

@@ -131,6 +131,8 @@ impl Setup {
         tell(setup.describe_admission(&model));
         setup.narrator = narrator(config, &setup.package, &mut model)?;
         tell(setup.describe_reasons());
+        // A device may hold no more than one.
+        drop(model);
         for folder in &config.model.shadows {
             let (schema, providers) = (&setup.schema, &setup.providers);
             let shadow = ShadowSetup::load(config, folder, schema, runtime, providers)?;

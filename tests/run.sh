@@ -114,6 +114,11 @@ kafka_and_python() {
     export KAFKA_LIBS PROBITY_PYTHON
 }
 
+cuda_runtime() {
+    PROBITY_CUDA_RUNTIME="$(deploy/setup/onnxruntime.sh cuda)" || PROBITY_CUDA_RUNTIME=""
+    export PROBITY_CUDA_RUNTIME
+}
+
 go_program() {
     PROBITY_LEDGERCHECK="$(deploy/setup/go.sh)" || PROBITY_LEDGERCHECK=""
     export PROBITY_LEDGERCHECK
@@ -121,6 +126,7 @@ go_program() {
 
 everything() {
     kafka_and_python
+    cuda_runtime
     go_program
     check
     tests "integration tests" cargo test --locked --features crash-points --test it

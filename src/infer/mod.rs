@@ -57,6 +57,8 @@ pub struct Model {
     probability: Output,
     margin: Option<Output>,
     sizes: Sizes,
+    /// The smallest chunk that the device's memory did not hold.
+    too_large: Option<usize>,
     admission: Option<Admission>,
     chunk: Chunk,
     /// A chunk that the model accepted once. If it fails too, the model is to blame and not the rows.
@@ -156,7 +158,9 @@ impl Model {
             features: package.features.clone(),
             probability: package.probability.clone(),
             margin: package.margin.clone(),
-            sizes: Sizes::one(largest),
+            // Until the probe says more, a smaller size is only for want of memory.
+            sizes: Sizes::new(Vec::new(), largest, smaller.to_vec()),
+            too_large: None,
             admission: None,
             chunk: Chunk::new(largest, &package.features, wiring.as_deref()),
             witness: None,
@@ -167,8 +171,9 @@ impl Model {
         if let Some(profile) = profile {
             model.look(profile, package.golden.as_ref().filter(|_| !has_run))?;
         }
-        if let Some(golden) = &package.golden {
-            model.admit(golden, smaller)?;
+        match &package.golden {
+            Some(golden) => model.admit(golden, smaller)?,
+            None => model.sizes = Sizes::one(model.sizes.largest()),
         }
         if model.has_device() {
             // The series is there before anything happens.
@@ -218,6 +223,12 @@ impl Model {
         self.sizes.in_use()
     }
 
+    /// The smallest chunk that the device's memory did not hold, if one was too large.
+    #[must_use]
+    pub fn too_large(&self) -> Option<usize> {
+        self.too_large
+    }
+
     /// Scores all rows of the columns, which are the package's features in its order, and equally long. Where the
     /// device's memory does not hold a chunk, smaller chunks are used from then on.
     ///
@@ -264,8 +275,9 @@ impl Model {
     /// Goes on with smaller chunks than this size, or not at all.
     fn shrink_below(&mut self, size: usize) -> Result<()> {
         let Some(left) = self.sizes.shrink_below(size) else {
-            return Err(self.too_large(size));
+            return Err(self.no_room(size));
         };
+        self.too_large = Some(size);
         if let Some(witness) = &mut self.witness {
             witness.cut(left);
         }
@@ -361,12 +373,17 @@ impl Model {
     /// Runs a chunk of zeros and empty texts: finds at start what would fail at the first event. A model may
     /// refuse such values, so that alone is no error. Says whether it ran.
     fn warm_up(&mut self) -> Result<bool> {
-        match self.run_chunk() {
-            Ok(_) => Ok(true),
-            Err(Failure::Run(_)) => Ok(false),
-            Err(Failure::Output(problem)) => Err(self.disagrees(&problem)),
-            Err(Failure::OutOfMemory) => Err(self.too_large(self.chunk.rows())),
-            Err(Failure::Device(failed)) => Err(self.lost(&failed)),
+        loop {
+            match self.run_chunk() {
+                Ok(_) => return Ok(true),
+                Err(Failure::Run(_)) => return Ok(false),
+                Err(Failure::Output(problem)) => return Err(self.disagrees(&problem)),
+                Err(Failure::OutOfMemory) => {
+                    self.shrink_below(self.chunk.rows())?;
+                    self.chunk.cut(self.sizes.largest());
+                }
+                Err(Failure::Device(failed)) => return Err(self.lost(&failed)),
+            }
         }
     }
 
@@ -388,12 +405,12 @@ impl Model {
             Ok(_) => Ok(()),
             Err(Failure::Run(error)) => Err(broken(&self.title, &self.provider, &error)),
             Err(Failure::Output(problem)) => Err(self.disagrees(&problem)),
-            Err(Failure::OutOfMemory) => Err(self.too_large(self.chunk.rows())),
+            Err(Failure::OutOfMemory) => Err(self.no_room(self.chunk.rows())),
             Err(Failure::Device(failed)) => Err(self.lost(&failed)),
         }
     }
 
-    fn too_large(&self, size: usize) -> Fatal {
+    fn no_room(&self, size: usize) -> Fatal {
         Fatal::unreachable(format!(
             "the device's memory does not hold a chunk of {size} rows of the model {} on {}, and it has no smaller \
              size with the same bits; free the device, lower `pipeline.lanes`, raise `model.gpu.memory`, or write a \

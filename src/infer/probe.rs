@@ -48,15 +48,21 @@ const KNOWN_ANSWER_TOLERANCE: f32 = 1e-6;
 const KNOWN_MARGIN_TOLERANCE_ON_DEVICE: f32 = 1e-5;
 
 impl Model {
-    /// Checks the known answers, probes the largest chunk, and takes those smaller ones whose bits are equal to its.
-    /// Of a tolerant package, those that keep to its tolerance are spare.
+    /// Checks the known answers, probes the largest chunk that the memory holds, and takes those smaller ones whose bits
+    /// are equal to its. Of a tolerant package, those that keep to its tolerance are spare.
     pub(super) fn admit(&mut self, golden: &Golden, smaller: &[usize]) -> Result<()> {
-        let largest = self.sizes.largest();
-        let reference = self.run(&golden.columns)?;
-        self.check_answers(&reference, golden)?;
-        let admission = self.probe(&golden.columns)?;
+        let (largest, reference, admission) = loop {
+            let largest = self.sizes.largest();
+            let reference = self.run(&golden.columns)?;
+            self.check_answers(&reference, golden)?;
+            let admission = self.probe(&golden.columns)?;
+            // Else the memory ran out on the way, and bits of two sizes were compared.
+            if self.sizes.largest() == largest {
+                break (largest, reference, admission);
+            }
+        };
         let (mut equal, mut spare) = (Vec::new(), Vec::new());
-        for size in smaller {
+        for size in smaller.iter().filter(|size| **size < largest) {
             self.sizes = Sizes::one(*size);
             let scored = self.run(&golden.columns)?;
             let distance = self.largest_distance(&reference, &scored)?;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::Runtime;
 use super::gpu::{self, Gpu};
 use super::profile::Profile;
+use super::trouble::Trouble;
 use crate::error::{Fatal, Result};
 use crate::package::Package;
 
@@ -178,9 +179,16 @@ impl Runtime {
                  `model.providers`, or name a library that was built with it and whose drivers are installed",
                 self.library().display()
             ))
-            .because(error.to_string())
+            .because(reason(error.message()))
         })
     }
+}
+
+/// What ONNX Runtime says, without the place in its own source that it says first:
+/// `/onnxruntime_src/….cc:2043 … [ONNXRuntimeError] : 1 : FAIL : Failed to load …`.
+fn reason(text: &str) -> String {
+    let text = text.rsplit(" : FAIL : ").next().unwrap_or(text);
+    text.trim_end().to_owned()
 }
 
 fn check_list(providers: &[Provider]) -> Result<()> {
@@ -205,6 +213,23 @@ fn check_list(providers: &[Provider]) -> Result<()> {
 }
 
 fn cannot_open(package: &Package, providers: &[Provider], error: &ort::Error) -> Fatal {
+    if providers.iter().any(|provider| *provider != Provider::Cpu) {
+        let (title, on) = (package.title(), joined(providers));
+        match Trouble::of(error.code(), error.message()) {
+            Trouble::OutOfMemory => {
+                return Fatal::unreachable(format!(
+                    "the device's memory does not hold the weights of the model {title} on {on}; free the device, lower \
+                     `pipeline.lanes`, or raise `model.gpu.memory`"
+                ));
+            }
+            Trouble::Device(failed) => {
+                return Fatal::unreachable(format!(
+                    "the model {title} cannot be opened on {on}: {failed}; look at `nvidia-smi` and at the kernel's log"
+                ));
+            }
+            Trouble::Other => {}
+        }
+    }
     let mut message = format!(
         "cannot open {} of the model package {}: it must be a whole ONNX model in one file, of operators that ONNX \
          Runtime has",

@@ -1,6 +1,6 @@
 //! What a start tells of a package that it found well, thing by thing.
 
-use super::Setup;
+use super::{Setup, device};
 use crate::config::Config;
 use crate::infer::Model;
 use crate::package::Package;
@@ -33,15 +33,16 @@ impl Setup {
             None => "no golden rows say what it should give".to_owned(),
         };
         let file = &self.package.model.file;
-        let provider = model.provider();
-        format!("{file} takes and gives what model.toml says, on {provider}; {rows}")
+        let (provider, nodes) = (model.provider(), device::said(model.nodes()));
+        format!("{file} takes and gives what model.toml says, on {provider}{nodes}; {rows}")
     }
 
     pub(super) fn describe_admission(&self, model: &Model) -> String {
         let (used, named) = (model.chunk_sizes(), &self.package.chunk_rows);
-        let why = match used == named.as_slice() {
-            true => String::new(),
-            false => {
+        let why = match model.too_large() {
+            _ if used == named.as_slice() => String::new(),
+            Some(rows) => format!("; the device's memory does not hold {rows}"),
+            None => {
                 format!("; model.toml names {named:?}, but only these are found to give equal bits")
             }
         };

@@ -11,6 +11,7 @@ mod command;
 mod drift;
 mod explain;
 mod garbage;
+mod gpu;
 mod image;
 mod kit;
 mod kills;

@@ -34,8 +34,20 @@ impl std::fmt::Display for Ended {
 
 /// Runs `probity` with these arguments, in `folder`, to its end.
 pub fn audit<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S>) -> Ended {
+    audit_with(folder, arguments, &[])
+}
+
+/// As [`audit`], with these variables on top of the environment.
+pub fn audit_with<S: AsRef<OsStr>>(
+    folder: &Path,
+    arguments: impl IntoIterator<Item = S>,
+    variables: &[(&str, &str)],
+) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_probity"));
-    command.current_dir(folder).args(arguments);
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .envs(variables.iter().copied());
     run(&mut command)
 }
 

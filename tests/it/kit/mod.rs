@@ -7,6 +7,7 @@ pub mod auditor;
 pub mod bucket;
 pub mod client;
 pub mod cluster;
+pub mod cuda;
 pub mod guarded;
 pub mod http;
 pub mod outputs;
@@ -71,6 +72,11 @@ pub fn runtime() -> Option<()> {
 /// The program of `tests/go`, which checks a ledger with Go's libraries.
 pub fn ledgercheck() -> Option<PathBuf> {
     present("PROBITY_LEDGERCHECK", "Go")
+}
+
+/// ONNX Runtime with its CUDA provider.
+fn cuda_runtime() -> Option<PathBuf> {
+    present("PROBITY_CUDA_RUNTIME", "ONNX Runtime for CUDA")
 }
 
 fn present(variable: &str, what: &str) -> Option<PathBuf> {
