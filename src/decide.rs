@@ -14,6 +14,7 @@ mod tests;
 use crate::record::{Decision, Digest};
 
 pub use compiled::{CompiledPolicy, Ruled};
+pub(crate) use rules::is_plain;
 pub use rules::{BadRule, RULES_MAX, Rule};
 
 /// The thresholds and the rules of one model package.

@@ -35,7 +35,7 @@ use crate::record::{Offset, Reason, Rejection, Stage};
 use crate::schema::InputSchema;
 use crate::source::{self, Change, Gather, Gathered, Item, Limits, Source, Standing, Topics};
 use crate::stages::{Decided, Stages};
-use crate::succession::Seat;
+use crate::succession::{self, Seat};
 
 use draft::{Draft, Testimony};
 pub use round::{Counts, Fate, Round};
@@ -232,7 +232,12 @@ impl<'c> Lane<'c> {
         if !changes.is_empty() {
             self.informed.clear();
         }
-        changes.iter().for_each(|change| observer.on_change(change));
+        for change in &changes {
+            if let Change::Inherited { partition, model } = change {
+                succession::heed(*partition, model, &self.settings.edition);
+            }
+            observer.on_change(change);
+        }
         if self.source.topic_id() != self.writer.context().facts().input_topic_id {
             let topic_id = self.source.topic_id();
             (self.writer, self.stamp) = introduce(&self.settings, &self.stages, topic_id)?;

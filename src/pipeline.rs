@@ -515,6 +515,7 @@ impl Observer for Eyes {
                 self.refused.remove(partition);
                 part.clear(*partition);
             }
+            Change::Inherited { .. } => {}
         }
         self.metrics.holds(self.assigned, self.refused.len());
     }

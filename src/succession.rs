@@ -32,8 +32,8 @@ use crate::record::Digest;
 use crate::setup::{self, Setup};
 use crate::stages::Stages;
 use crate::topics::Identity;
-pub use follow::admit;
 use follow::{Rollback, follow, titled};
+pub use follow::{admit, heed};
 use look::{Look, Settling};
 
 /// How often it is looked whether to stop.
@@ -127,6 +127,8 @@ struct Next {
     setup: Setup,
     /// One for each lane.
     stages: Vec<Stages>,
+    /// Why it has no shadows, though the configuration names some.
+    unshadowed: Option<Fatal>,
 }
 
 /// Watches the folders of packages, and makes what comes into them ready. Belongs on a thread of its own.
@@ -180,15 +182,16 @@ impl Watch {
             }
             match outcome {
                 Ok(None) => settling.tried(),
-                Ok(Some(next)) => {
+                Ok(Some(mut next)) => {
                     settling.tried();
+                    if let Some(fatal) = next.unshadowed.take() {
+                        self.refuse(&meters, &fatal, None);
+                    }
                     self.take(next);
                     meters.changed();
                 }
                 Err(fatal) => {
-                    warn!(%fatal, still = titled(&self.current.edition), "a model package is refused");
-                    meters.refused();
-                    self.record("model refused", self.refusal(&fatal, seen.as_ref()));
+                    self.refuse(&meters, &fatal, seen.as_ref());
                     // What cannot be reached may be there later; anything else needs another package.
                     match fatal.exit {
                         Exit::Unreachable => patience = RETRY,
@@ -199,9 +202,34 @@ impl Watch {
         }
     }
 
+    fn refuse(&self, meters: &ModelMetrics, fatal: &Fatal, seen: Option<&Edition>) {
+        warn!(%fatal, still = titled(&self.current.edition), "a model package is refused");
+        meters.refused();
+        self.record("model refused", self.refusal(fatal, seen));
+    }
+
     /// Makes the packages in the folders ready, if they are others than those in force. `seen` becomes what would decide.
+    ///
+    /// A shadow costs no decision: where only the shadows are not right, a new package that decides is taken without them,
+    /// and mended ones come with the next change. Alone they change nothing, and those in force go on.
     fn change(&self, seen: &mut Option<Edition>) -> Result<Option<Next>> {
-        let config = &self.config;
+        let whole = self.change_to(&self.config, seen);
+        let Err(unshadowed) = whole else { return whole };
+        if self.config.model.shadows.is_empty() {
+            return Err(unshadowed);
+        }
+        let mut alone = self.config.clone();
+        alone.model.shadows.clear();
+        match setup::packages(&alone)?[0].digest() == self.current.edition.digest {
+            true => Err(unshadowed),
+            false => Ok(self.change_to(&alone, seen)?.map(|next| Next {
+                unshadowed: Some(unshadowed),
+                ..next
+            })),
+        }
+    }
+
+    fn change_to(&self, config: &Config, seen: &mut Option<Edition>) -> Result<Option<Next>> {
         // Without model and tables this is quick, and mostly the end of it.
         let packages = setup::packages(config)?;
         if digests(&packages) == self.current.digests {
@@ -225,7 +253,11 @@ impl Watch {
         let stages = lanes.map(|_| setup.stages()).collect::<Result<Vec<_>>>()?;
         // Kept before anything is decided with it.
         setup::archive::keep(self.store.as_ref(), &setup, config)?;
-        Ok(Some(Next { setup, stages }))
+        Ok(Some(Next {
+            setup,
+            stages,
+            unshadowed: None,
+        }))
     }
 
     /// Hands what is ready to the lanes.

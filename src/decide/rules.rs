@@ -83,7 +83,7 @@ pub(super) fn check(rules: &[Rule]) -> Result<(), BadRule> {
 }
 
 /// Names stand in records, metrics and lines of text, so they are one plain word.
-fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
     (1..=NAME_MAX_BYTES).contains(&name.len()) && name.chars().all(is_plain)
 }

@@ -23,9 +23,12 @@ pub struct Teller {
     /// A stability index above it is a warning.
     alert: f64,
     chronicle: Arc<Mutex<Chronicle>>,
-    /// Of the last window, in the order of its subject's items; none before the first one of a package has ended.
-    meters: Mutex<Option<(Arc<Subject>, Vec<DriftMetrics>)>>,
+    /// Held from the end of a window until it is told, so that what is shown last came last.
+    meters: Mutex<Meters>,
 }
+
+/// Of the last window, in the order of its subject's items; none before the first one of a package has ended.
+type Meters = Option<(Arc<Subject>, Vec<DriftMetrics>)>;
 
 impl Teller {
     /// `None` where the configuration wants no windows.
@@ -65,54 +68,50 @@ impl Teller {
     pub fn run(&self, stop: &Stop) {
         while !stop.is_asked() {
             std::thread::sleep(TURN);
+            let mut meters = self.meters();
             if let Some(report) = self.drift.turn(now_micros()) {
-                self.tell(&report);
+                self.tell(&mut meters, &report);
             }
         }
     }
 
     /// From now on rounds of this package are counted, and no others.
     pub fn change(&self, package: &Package) {
-        self.end(Subject::of(package));
-        *self.meters() = None;
+        *self.end(Subject::of(package)) = None;
     }
 
     /// No round comes any more.
     pub fn close(&self) {
-        self.end(None);
+        drop(self.end(None));
     }
 
-    fn end(&self, next: Option<Subject>) {
+    fn end(&self, next: Option<Subject>) -> MutexGuard<'_, Meters> {
+        let mut meters = self.meters();
         if let Some(report) = self.drift.change(next, now_micros()) {
-            self.tell(&report);
+            self.tell(&mut meters, &report);
         }
+        meters
     }
 
-    fn meters(&self) -> MutexGuard<'_, Option<(Arc<Subject>, Vec<DriftMetrics>)>> {
+    fn meters(&self) -> MutexGuard<'_, Meters> {
         self.meters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn show(&self, report: &Report) {
-        let mut meters = self.meters();
+    fn show(meters: &mut Meters, report: &Report) {
         let is_same = |(subject, _): &&mut (Arc<Subject>, _)| Arc::ptr_eq(subject, &report.subject);
-        match meters.as_mut().filter(is_same) {
-            Some((_, meters)) => {
-                let items = meters.iter().zip(&report.measures);
-                items.for_each(|(meter, measure)| meter.show(measure));
-            }
-            None => {
-                let news = report.measures.iter().map(|measure| {
-                    let meter = DriftMetrics::of(measure);
-                    meter.show(measure);
-                    meter
-                });
-                *meters = Some((report.subject.clone(), news.collect()));
-            }
+        if let Some((_, meters)) = meters.as_mut().filter(is_same) {
+            let items = meters.iter().zip(&report.measures);
+            items.for_each(|(meter, measure)| meter.show(measure));
+            return;
         }
+        // Those of another package say that nothing is known any more, some of them in the series of these.
+        *meters = None;
+        let news = report.measures.iter().map(DriftMetrics::of).collect();
+        *meters = Some((report.subject.clone(), news));
     }
 
-    fn tell(&self, report: &Report) {
-        self.show(report);
+    fn tell(&self, meters: &mut Meters, report: &Report) {
+        Teller::show(meters, report);
         let title = &report.subject.title;
         let is_far = |psi: f64| psi > self.alert;
         let far = report.measures.iter().filter(|it| is_far(it.psi));
@@ -153,4 +152,53 @@ fn facts(report: &Report) -> BTreeMap<String, String> {
         }
     }
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drift::Measure;
+    use crate::metrics;
+
+    fn report(subject: &Arc<Subject>, psi: f64) -> Report {
+        let measure = Measure {
+            of: "amount".to_owned(),
+            psi,
+            missing: 0.0,
+            out_of_range: None,
+            unknown_category: None,
+        };
+        Report {
+            subject: subject.clone(),
+            begun: 0,
+            ended: 1,
+            rows: 1,
+            measures: vec![measure],
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_the_last_window_s_also_where_another_package_has_the_same_features() {
+        let subject = || {
+            Arc::new(Subject {
+                package: String::new(),
+                title: String::new(),
+                items: Vec::new(),
+            })
+        };
+        let (first, second) = (subject(), subject());
+        let (recorder, handle) = metrics::recorder().unwrap();
+        ::metrics::with_local_recorder(&recorder, || {
+            let mut meters = None;
+            let mut shows = |subject, psi: f64| {
+                Teller::show(&mut meters, &report(subject, psi));
+                let line = format!("probity_drift_psi{{of=\"amount\"}} {psi}\n");
+                let text = handle.render();
+                assert!(text.contains(&line), "{line} is not in {text}");
+            };
+            shows(&first, 0.5);
+            shows(&first, 0.25);
+            shows(&second, 0.75);
+        });
+    }
 }

@@ -132,6 +132,8 @@ metrics_table! {
         "Events by what was decided and what a shadow would have decided; none where it failed.";
     MODEL_PACKAGES: "probity_model_packages_total", Kind::Counter, "packages", ["outcome"],
         "Model packages that came while payments flowed, by outcome: changed or refused.";
+    OLDER_PACKAGE: "probity_older_package_partitions_total", Kind::Counter, "partitions", [],
+        "Partitions taken over from a process of the group whose package was newer than the one that decides here.";
     DRIFT_PSI: "probity_drift_psi", Kind::Gauge, "indices", ["of"],
         "Population stability index of the score or a feature, last window against the package's reference.";
     DRIFT_MISSING: "probity_drift_missing_ratio", Kind::Gauge, "ratios", ["of"],
@@ -215,7 +217,7 @@ pub fn install() -> Result<Handle> {
     Ok(handle)
 }
 
-fn recorder() -> prometheus::Result<(FrozenRecorder, Handle)> {
+pub(crate) fn recorder() -> prometheus::Result<(FrozenRecorder, Handle)> {
     let registry = Registry::new();
     let mut builder = metrics_prometheus::Recorder::builder().with_registry(registry.clone());
     for metric in ALL {
@@ -232,6 +234,11 @@ pub fn build_is(version: &str) {
 /// So many chunks did not fit the device's memory.
 pub fn out_of_memory(chunks: u64) {
     OUT_OF_MEMORY.counter(&[]).increment(chunks);
+}
+
+/// A partition goes on with an older package than the one that decided last.
+pub fn older_package() {
+    OLDER_PACKAGE.counter(&[]).increment(1);
 }
 
 /// Says which configuration is in force.
@@ -269,6 +276,8 @@ impl Default for ModelMetrics {
 impl ModelMetrics {
     #[must_use]
     pub fn new() -> ModelMetrics {
+        // The series is there before anything happens.
+        OLDER_PACKAGE.counter(&[]).increment(0);
         ModelMetrics {
             changed: MODEL_PACKAGES.counter(&["changed"]),
             refused: MODEL_PACKAGES.counter(&["refused"]),

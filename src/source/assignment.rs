@@ -57,13 +57,16 @@ impl Source<'_> {
         let mut list = TopicPartitionList::new();
         for (partition, start) in self.starts(partitions)? {
             match start {
-                Ok(start) => {
+                Ok(mut start) => {
                     list.add_partition_offset(
                         &self.topics.input,
                         partition,
                         At::Offset(start.next.0),
                     )
                     .map_err(|e| Fatal::new(Exit::Bug, "placing a partition").because(e))?;
+                    if let Some(model) = start.model.take() {
+                        self.changes.push(Change::Inherited { partition, model });
+                    }
                     self.held.insert(partition, Held::new(start));
                     self.without_twin.remove(&partition);
                     self.changes.push(Change::Cleared { partition });

@@ -73,6 +73,8 @@ pub struct Start {
     pub head: Digest,
     /// A hole that an operator accepted; it becomes a gap row before the first record.
     pub accepted: Option<Gap>,
+    /// The package that decided last.
+    pub model: Option<Edition>,
 }
 
 /// Why a partition is not scored.
@@ -184,6 +186,7 @@ pub fn judge(
         next: offset,
         head: bookmark.head,
         accepted,
+        model: bookmark.model,
     })
 }
 

@@ -99,10 +99,24 @@ pub struct Standing {
 /// What changed in the assignment, for metrics and readiness.
 #[derive(Debug)]
 pub enum Change {
-    Assigned { held: usize },
-    Revoked { held: usize },
-    Refused { partition: i32, refusal: Refusal },
-    Cleared { partition: i32 },
+    Assigned {
+        held: usize,
+    },
+    Revoked {
+        held: usize,
+    },
+    Refused {
+        partition: i32,
+        refusal: Refusal,
+    },
+    Cleared {
+        partition: i32,
+    },
+    /// Its last decision was this package's.
+    Inherited {
+        partition: i32,
+        model: Edition,
+    },
 }
 
 /// The topics that the input belongs with.

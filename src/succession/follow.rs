@@ -4,7 +4,11 @@ use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
+use crate::decide::is_plain;
 use crate::error::{Fatal, Result};
+use crate::metrics;
 use crate::package::{Edition, Package};
 
 /// Refuses a package at start that may not follow one that decided last for a partition.
@@ -23,7 +27,7 @@ pub(super) fn follow(package: &Package, last: &Edition) -> Result<()> {
     let rollback = Rollback::of(&package.folder);
     match edition.compare(last) {
         None | Some(Ordering::Greater) => Ok(()),
-        Some(Ordering::Less) if rollback.allows(&edition) => Ok(()),
+        Some(Ordering::Less) if rollback.allows(&edition)? => Ok(()),
         Some(Ordering::Less) => Err(Fatal::usage(format!(
             "{} is older than {}, which decided last; to go back on purpose, write {} into {}",
             titled(&edition),
@@ -50,21 +54,34 @@ pub(super) fn titled(edition: &Edition) -> String {
     format!("{name} {version} with policy {policy}")
 }
 
+/// Says it where a partition comes from a process of the group whose package is newer than the one that decides here.
+/// Payments do not wait until every process has the newer one, and evidence names the package of each decision.
+pub fn heed(partition: i32, last: &Edition, decides: &Edition) {
+    if decides.compare(last) == Some(Ordering::Less) {
+        let (last, decides) = (titled(last), titled(decides));
+        warn!(
+            partition,
+            last,
+            decides,
+            "a partition whose last decision was a newer package's goes on with an older one"
+        );
+        metrics::older_package();
+    }
+}
+
 /// An operator's wish to go back: a file beside the package's folder, so that it is no file of the package. It holds the
-/// oldest version that may decide again; newer ones may as well, so that what went back can be mended.
+/// oldest version that may decide again, and the oldest policy of it if one stands behind it; newer ones may as well, so
+/// that what went back can be mended.
 pub(super) struct Rollback {
     file: PathBuf,
-    version: Option<String>,
+    text: Option<String>,
 }
 
 impl Rollback {
     fn of(folder: &Path) -> Rollback {
         let file = Rollback::file(folder);
-        let version = fs::read_to_string(&file).ok();
-        Rollback {
-            version: version.map(|text| text.trim().to_owned()),
-            file,
-        }
+        let text = fs::read_to_string(&file).ok();
+        Rollback { file, text }
     }
 
     /// `models/current.rollback`, also where the folder is written with a slash at its end.
@@ -74,15 +91,40 @@ impl Rollback {
         PathBuf::from(name)
     }
 
-    fn allows(&self, edition: &Edition) -> bool {
-        let Some(version) = &self.version else {
-            return false;
+    /// # Errors
+    /// Usage, if the file is there and holds no version that can be compared: nobody goes back by an empty file or a
+    /// remark.
+    fn allows(&self, edition: &Edition) -> Result<bool> {
+        let Some(text) = &self.text else {
+            return Ok(false);
         };
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let (version, policy) = match words[..] {
+            [version] => (version, &*edition.policy),
+            [version, policy] => (version, policy),
+            _ => return Err(self.is_no_version(edition)),
+        };
+        let begins = |version: &str| version.bytes().next().map(|first| first.is_ascii_digit());
+        let has_digit = version.bytes().any(|byte| byte.is_ascii_digit());
+        // Letters are older than digits, so `v1.6.0` would let 1.5.0 pass.
+        if !has_digit || !is_plain(version) || begins(version) != begins(&edition.version) {
+            return Err(self.is_no_version(edition));
+        }
         let oldest = Edition {
-            version: version.clone(),
+            version: version.to_owned(),
+            policy: policy.to_owned(),
             ..edition.clone()
         };
-        edition.compare(&oldest) != Some(Ordering::Less)
+        Ok(edition.compare(&oldest) != Some(Ordering::Less))
+    }
+
+    fn is_no_version(&self, edition: &Edition) -> Fatal {
+        Fatal::usage(format!(
+            "{}: it must hold the oldest version that may decide again, such as {}, and may hold that of its policy \
+             behind it; write one, or remove the file",
+            self.file.display(),
+            edition.version
+        ))
     }
 }
 
@@ -138,6 +180,39 @@ mod tests {
         assert!(follow(&next, &newer).is_ok());
         // No word allows other files under the same version.
         assert!(follow(&next, &edition("1.5.0", "p2")).is_err());
+        say("1.5.0 p2");
+        assert!(follow(&next, &newer).is_ok());
+        say("1.5.0 p3");
+        assert!(follow(&next, &newer).is_err(), "an older policy");
+    }
+
+    #[test]
+    fn nobody_goes_back_by_a_file_that_holds_no_version() {
+        let (folder, next) = package("1.5.0", "p2");
+        let newer = edition("1.6.0", "p2");
+        let file = folder.path().join("package.rollback");
+        for text in [
+            "",
+            "\n",
+            "no",
+            "# not now",
+            "TODO",
+            "v1.4.0",
+            "1.5.0 p2 x",
+            "1.5.0, p2",
+            "1…5",
+        ] {
+            fs::write(&file, text).unwrap();
+            let refusal = follow(&next, &newer).unwrap_err();
+            assert_eq!(refusal.exit, Exit::Usage, "{text}");
+            let why = refusal.to_string();
+            assert!(
+                why.contains("package.rollback: it must hold the oldest version"),
+                "{text}: {why}"
+            );
+            // What needs no word is not held up by it.
+            assert!(follow(&next, &edition("1.4.0", "p2")).is_ok());
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::kit::http::{Admin, sum};
 use crate::kit::pipeline::{Pipeline, root};
 use crate::kit::{self, Guarded, Signal};
 
+mod roll_out;
+
 /// So many changes must leave the process as large as the first ones did.
 const CHANGES: u64 = 100;
 

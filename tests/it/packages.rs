@@ -32,7 +32,7 @@ fn events() -> String {
     set("input.schema", fixture("event.avsc").display())
 }
 
-fn copied(from: &Path, to: &Path) {
+pub fn copied(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
