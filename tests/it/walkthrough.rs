@@ -43,11 +43,21 @@ impl Clone {
         for name in ["deploy", "schemas", "tests"] {
             std::os::unix::fs::symlink(root().join(name), folder.join(name)).unwrap();
         }
-        std::os::unix::fs::symlink("card-risk", models.join("current")).unwrap();
+        // Packages are named as the file with the configuration sees them.
+        std::os::unix::fs::symlink(&models, pipeline.folder.join("models")).unwrap();
         Clone {
             folder,
             config: pipeline.folder.join("probity.toml"),
         }
+    }
+
+    /// Writes a section `[model]` of README's into the configuration, in the place of the one that is there.
+    fn configure(&self, section: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let (before, rest) = text.split_once("[model]\n").unwrap();
+        let (_, after) = rest.split_once("\n[").unwrap();
+        let text = format!("{before}{section}\nwatch_interval = \"50ms\"\n[{after}");
+        fs::write(&self.config, text).unwrap();
     }
 
     fn package(&self, name: &str) -> PathBuf {
@@ -63,7 +73,6 @@ impl Clone {
         let output = Command::new("bash")
             .args(["-euo", "pipefail", "-c", &(alias + script)])
             .env("PROBITY_CONFIG", &self.config)
-            .env("PROBITY__MODEL__PACKAGE", self.package("current"))
             .current_dir(&self.folder)
             .envs(variables.iter().copied())
             .output()
@@ -106,8 +115,13 @@ fn the_walk_through_of_a_new_model_works_as_it_is_printed() {
     let clone = Clone::new(&pipeline);
     let blocks = blocks("A new model, step by step");
     let languages: Vec<&str> = blocks.iter().map(|(language, _)| &**language).collect();
-    assert_eq!(languages, ["sh", "sql", "sh", "sh"]);
-    let [train, shadow, promote, explain] = [0, 1, 2, 3].map(|block| &*blocks[block].1);
+    let wanted = ["sh", "toml", "sh", "toml", "sql", "sh", "sh", "sh"];
+    assert_eq!(languages, wanted);
+    let [link, named, train, shadowed, shadow, promote, back, explain] =
+        [0, 1, 2, 3, 4, 5, 6, 7].map(|block| &*blocks[block].1);
+
+    clone.run(link, &[]);
+    clone.configure(named);
 
     let said = clone.run(train, &[]);
     assert!(said.contains("average precision on the rest"), "{said}");
@@ -118,21 +132,8 @@ fn the_walk_through_of_a_new_model_works_as_it_is_printed() {
     let differ = fs::read_to_string(clone.folder.join("differ.ndjson")).unwrap();
     assert!(differ.lines().count() > 0, "{said}");
 
-    let package = format!("model.package={}", clone.package("current").display());
-    let shadows = format!(
-        "model.shadows={}",
-        clone.package("card-risk-1.1.0").display()
-    );
-    let arguments = [
-        "--set",
-        &package,
-        "--set",
-        &shadows,
-        "--set",
-        "model.watch_interval=50ms",
-        "--seal-on-stop",
-    ];
-    let mut process = pipeline.run("a", &arguments, &[]);
+    clone.configure(shadowed);
+    let mut process = pipeline.run("a", &["--seal-on-stop"], &[]);
     let admin = Admin::of(&process);
     pipeline.produce_payments(1, 1000);
     pipeline.await_processed();
@@ -148,6 +149,12 @@ fn the_walk_through_of_a_new_model_works_as_it_is_printed() {
     });
     pipeline.produce_payments(2, 3000);
     pipeline.await_processed();
+    clone.run(back, &[]);
+    admin.wait_for("/metrics", |metrics| {
+        sum(metrics, metric, "outcome=\"changed\"") == 2.0
+    });
+    pipeline.produce_payments(3, 500);
+    pipeline.await_processed();
     process.signal(Signal::Terminate);
     assert_eq!(process.wait(), 0);
     pipeline.assert_books_agree(true);
@@ -156,7 +163,7 @@ fn the_walk_through_of_a_new_model_works_as_it_is_printed() {
     let counts = rows
         .lines()
         .map(|row| row.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
-    assert_eq!(counts.sum::<u64>(), 4000, "{rows}");
+    assert_eq!(counts.sum::<u64>(), 4500, "{rows}");
 
     let scores = pipeline.scores();
     let by_new = |score: &&serde_json::Value| score["model"]["version"] == "1.1.0";
