@@ -133,6 +133,7 @@ pub struct Replay {
     /// The folder of the archive
     archive: PathBuf,
     /// One event, instead of all: its id, or topic:partition:offset
+    #[arg(conflicts_with_all = ["days", "partitions", "sample"])]
     event: Option<String>,
     #[command(flatten)]
     trusted: Trusted,
