@@ -1,7 +1,7 @@
 //! The commands for auditors: they need an archive and a key, no configuration and no broker.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use chrono::NaiveDate;
@@ -13,6 +13,7 @@ use probity::audit::prove::Proof;
 use probity::audit::{self, Output, explain, ledger, replay, show, verify};
 use probity::clock::now_micros;
 use probity::error::{Fatal, Result};
+use probity::keys::Trust;
 use probity::sink::Sink;
 
 use crate::print;
@@ -30,8 +31,12 @@ pub struct Trusted {
 }
 
 impl Trusted {
-    fn load(&self) -> Result<probity::keys::Trust> {
-        audit::trust(self.trust.as_deref(), self.key.as_deref())
+    fn load(&self) -> Result<Trust> {
+        match (&self.trust, &self.key) {
+            (Some(file), _) => Trust::load(file),
+            (None, Some(key)) => audit::trust_key(key),
+            (None, None) => unreachable!("the command line has seen to it"),
+        }
     }
 }
 
@@ -128,6 +133,7 @@ pub struct Replay {
     /// The folder of the archive
     archive: PathBuf,
     /// One event, instead of all: its id, or topic:partition:offset
+    #[arg(conflicts_with_all = ["days", "partitions", "sample"])]
     event: Option<String>,
     #[command(flatten)]
     trusted: Trusted,
@@ -180,14 +186,15 @@ pub struct Explain {
     output: Page,
 }
 
-fn read(path: &PathBuf) -> Result<Bytes> {
+fn read(path: &Path) -> Result<Bytes> {
     let read = std::fs::read(path);
     read.map(Bytes::from)
         .map_err(|error| Fatal::usage(format!("cannot read {}", path.display())).because(error))
 }
 
 pub fn verify(arguments: &Verify) -> Result<()> {
-    let kept = arguments.checkpoints.iter().map(read);
+    let kept = arguments.checkpoints.iter();
+    let kept = kept.map(|path| audit::kept_checkpoint(path, read(path)?));
     let request = verify::Request {
         folder: arguments.archive.clone(),
         trust: arguments.trusted.load()?,
@@ -238,12 +245,12 @@ pub fn prove(arguments: &Prove) -> Result<()> {
         if number > 0 {
             path.set_extension(format!("{number}.json"));
         }
-        std::fs::write(&path, &text).map_err(|error| {
-            Fatal::unreachable(format!("cannot write {}", path.display())).because(error)
-        })?;
+        let mut sink = Sink::open(Some(&path))?;
+        sink.write(text.as_bytes())?;
+        sink.finish()?;
         print(&format!("{}: {} bytes\n", path.display(), text.len()))?;
     }
-    Ok(())
+    sound(&ledger)
 }
 
 pub fn replay(arguments: &Replay) -> Result<()> {

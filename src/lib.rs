@@ -52,6 +52,7 @@ pub mod generate;
 pub mod demo;
 pub mod score;
 pub mod sink;
+pub mod words;
 pub mod native;
 pub mod clock;
 pub mod laps;

@@ -47,7 +47,8 @@ DECIDED = form("kind:text policy_sha256:text score:f32 decision:text threshold:f
 JUDGED = TILED | DECIDED | dict.fromkeys(NAMED, "text")
 KINDS = {"bool": "bool", "int32": "int", "int64": "int", "date32[day]": "date", "float": "f32", "double": "f64",
          **dict.fromkeys(["string", "large_string", "string_view"], "text"), "binary": "bytes", "large_binary": "bytes"}
-TILE = r"(entries|[0-9]{1,2})/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
+TILE = r"(entries|0|[1-9][0-9]?)/([x0-9/]+)(?:\.p/([1-9][0-9]{0,2}))?"
+SHADOW = re.compile("shadow_[0-9]+_package_sha256")
 PLAIN = {"text": pa.large_binary(), "date": pa.int32(), "time": pa.int64()}
 CELLS: dict[str, Callable[[Any], bytes]] = {
     "bool": lambda value: b"\x01" if value else b"\x00", "int": lambda value: value.to_bytes(8, "big", signed=True),
@@ -56,7 +57,6 @@ CELLS: dict[str, Callable[[Any], bytes]] = {
     "bytes": lambda value: len(value).to_bytes(4, "big") + value,
     "decimal": lambda value: value[::-1]}  # Arrow holds the unscaled number in little-endian order
 CELLS |= {"text": CELLS["bytes"], "date": CELLS["int"], "time": CELLS["int"]}
-
 sha256: Callable[[bytes], bytes] = lambda data: hashlib.sha256(data).digest()
 
 def require(holds: object, what: str) -> None:
@@ -184,8 +184,7 @@ def kind_of(column_type: pa.DataType) -> str:
 def cells_of(column: pa.Array, kind: str) -> list[bytes]:
     column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
     column = column.cast(PLAIN.get(kind, column.type))
-    if kind.startswith("decimal"):
-        column = column.view(pa.binary(16))
+    column = column.view(pa.binary(16)) if kind.startswith("decimal") else column
     encode = CELLS[kind.partition("(")[0]]
     return [b"\x00" if value is None else b"\x01" + encode(value) for value in column.to_pylist()]
 
@@ -270,12 +269,15 @@ class Verifier:
 
     def count_entries(self) -> int:
         """One beyond the last entry that is there. A name far beyond all others does not count."""
-        names = [path for path in self.below("ledger/entry/") if re.fullmatch("(x[0-9]{3}/){0,5}[0-9]{3}", path[13:])]
-        numbers = {int(re.sub("[x/]", "", path[13:])): path for path in names}
-        for n, path in numbers.items():
-            if n >= 2 * len(numbers) + 256:
+        numbers = {path: int("0" + re.sub("[^0-9]", "", path)) for path in self.below("ledger/entry/")}
+        own = {n for path, n in numbers.items() if path == f"ledger/entry/{grouped(n)}"}
+        far = 2 * len(own) + 256
+        for path, n in numbers.items():
+            if path != f"ledger/entry/{grouped(n)}":
+                self.find("entry-malformed", path, "it has no entry's name")
+            elif n >= far:
                 self.find("entry-missing", path, "the entries before it are not there")
-        return max((n for n in numbers if n < 2 * len(numbers) + 256), default=-1) + 1
+        return max((n for n in own if n < far), default=-1) + 1
 
     def read_archive(self) -> None:
         self.archive: dict[str, Any] = {}
@@ -293,6 +295,7 @@ class Verifier:
             return None
         data, before = self.read(path), len(self.findings)
         with self.finding("entry-malformed", path):
+            require(len(data) < 2**16, "it is longer than a bundle can hold")
             note = Note(data)
             entry = self.entries[n] = parse_entry(note)
             with self.finding("entry-signature", path):
@@ -327,8 +330,7 @@ class Verifier:
         stream, ranges = self.stream(entry), ranges_of(entry)
         names = "{cluster_id}\n{topic_id}".format(**entry["stream"]).encode()
         require(sha256(names).hex() == entry["archive"], "its stream is of another topic than the archive's")
-        partitions = {covered["partition"] for covered in entry["coverage"]}
-        require(partitions <= {entry["stream"]["partition"]}, "it covers another partition's input")
+        require({name[1] for name in ranges} <= {entry["stream"]["partition"]}, "it covers another partition's input")
         require(entry["first"] == stream.tip, f"first is {entry['first']}, the tip {stream.tip}")
         require(entry["next"] >= entry["first"] + least, "next is not beyond first")
         require(len(entry["coverage"]) == len(ranges) >= least, "coverage is empty, or names an input twice")
@@ -378,39 +380,37 @@ class Verifier:
             if roots.setdefault(size, root) != root:
                 self.find("checkpoint-fork", source, f"two checkpoints of size {size} have different roots")
             if source.startswith("ledger/cp/") and source != f"ledger/cp/{size}":
-                self.find("checkpoint-root", source, f"it is of {size} entries")
+                self.find("checkpoint-signature", source, f"it is of {size} entries")
         if not any(source in own for source, _, _ in signed):
             self.find("checkpoint-missing", "ledger/cp", "no checkpoint is signed by a trusted key")
         return max((size for source, size, _ in signed if source in own or size <= self.count), default=None)
 
     def check_log(self, newest: int) -> None:
-        for n, leaf in enumerate(self.tree.levels[0]):
-            if leaf is None:
-                self.find("entry-missing", f"ledger/entry/{grouped(n)}", "it is not there")
-        if newest > self.count:
-            self.find("entry-missing", f"ledger/entry/{grouped(self.count)}", f"nor are those up to {newest - 1}")
+        missing = [n for n, leaf in enumerate(self.tree.levels[0]) if leaf is None]
+        for n in missing + [self.count] * (newest > self.count):
+            self.find("entry-missing", f"ledger/entry/{grouped(n)}", f"it is not there; the checkpoint is of {newest}")
         states = {f"ledger/state/{n}": entry.get("state") for n, entry in self.entries.items() if n % 256 == 0}
         for path in self.below("ledger/state/"):
-            if path != f"ledger/state/{self.count}" and states.get(path) != sha256(self.read(path)).hex():
-                self.find("entry-order", path, "the entry names another state")
+            is_next = path == f"ledger/state/{self.count}" and self.count % 256 == 0
+            if not is_next and states.get(path) != sha256(self.read(path)).hex():
+                self.find("entry-order", path, "no entry names it")
 
     def check_tiles(self) -> None:
         for path in self.below("ledger/tile/"):
             with self.finding("tile", path):
                 match = re.fullmatch(TILE, path.removeprefix("ledger/tile/"))
-                require(match, "it has not the name of a tile")
-                first, width = 256 * int(re.sub("[x/]", "", match[2])), int(match[3] or 256)
-                level, data = 0 if match[1] == "entries" else 8 * int(match[1]), self.read(path)
-                pieces = [data[i:i + 32] for i in range(0, len(data), 32)]
-                hashes = bundle_hashes(data) if match[1] == "entries" else pieces
+                kind, number, part = match.groups() if match else ("", "", "256")
+                first, width = 256 * int("0" + re.sub("[x/]", "", number)), int(part or 256)
+                require(number == grouped(first // 256) and part != "256", "it has no tile's name")
+                level, data = 0 if kind == "entries" else 8 * int(kind), self.read(path)
+                hashes = bundle_hashes(data) if kind == "entries" else [data[i:i + 32] for i in range(0, len(data), 32)]
                 expected = self.tree.levels[level][first:first + width] if level < len(self.tree.levels) else []
                 require(len(hashes) == len(expected) == width, "it is not as wide as its name says, or as the log")
                 require(all(b in (a, None) for a, b in zip(hashes, expected)), "it is not that of the entries")
 
     def check_object(self, path: str) -> bool:
         folder, name = path.split("/", 1)
-        with (self.folder / path).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(self.read(path)).hex()
         if name != digest + SUFFIXES[folder]:
             self.find("object", path, f"its digest is {digest}")
         return name == digest + SUFFIXES[folder]
@@ -458,11 +458,11 @@ class Verifier:
     def read_rows(self, file: parquet.ParquetFile, columns: dict[str, str], prefix: bytes) -> tuple[list, dict]:
         """The hashes of the rows, and the values of the columns that are judged."""
         leaves: list[bytes] = []
-        rows: dict[str, list[Any]] = {name: [] for name in JUDGED}
+        rows: dict[str, list[Any]] = {name: [] for name in [*JUDGED, *filter(SHADOW.fullmatch, columns)]}
         for batch in file.iter_batches(batch_size=16384):
             cells = [cells_of(batch.column(name), kind) for name, kind in columns.items()]
             leaves += [sha256(prefix + b"".join(row)) for row in zip(*cells)]
-            for name in JUDGED:
+            for name in rows:
                 rows[name] += batch.column(name).to_pylist() if name in columns else [None] * len(batch)
         return leaves, rows
 
@@ -481,12 +481,11 @@ class Verifier:
         with self.finding("policy", path):
             for at, row in enumerate(zip(*(rows[name] for name in DECIDED))):
                 require(self.is_decided(*row[1:]) if row[0] == "scored" else set(row[2:]) == {None}, f"decision {at}")
-        for digest in set(rows["package_sha256"]):
-            for line in (self.object("models", digest) or b"").decode(errors="replace").splitlines():
-                self.object("models", line.removeprefix("\\")[:64])
-        for name, folder in NAMED.items():
+        for name, folder in (dict.fromkeys(rows.keys() - JUDGED.keys(), "models") | NAMED).items():
             for digest in sorted(set(map(str, rows[name]))):
-                self.object(folder, digest)
+                lines = (self.object(folder, digest) or b"").decode(errors="replace").splitlines()
+                for line in lines if name.endswith("package_sha256") else ():
+                    self.object("models", line.removeprefix("\\")[:64])
 
     def is_decided(self, digest: str, score: float | None, *said: Any) -> bool:
         """The policy, or a rule of it, makes this of the score. A policy that lacks is found as an object."""
@@ -576,6 +575,7 @@ def main() -> int:
         require(options.key or not options.proof, "a proof needs --key")
         keys, max_age = ([parse_key(options.key)], None) if options.key else read_trust(options.trust)
         kept = [(str(Path(path).absolute()), Path(path).read_bytes()) for path in options.checkpoint]
+        _notes = [Note(data) for _, data in kept]  # what is none is wrong usage, and no finding
         proof = options.proof.read_bytes() if options.proof else b""
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         parser.error(str(error))

@@ -25,16 +25,45 @@ pub const SEGMENTS: &str = "segments";
 /// A snapshot of the ledger's state is made for each multiple of this number of entries.
 pub const STATE_INTERVAL: u64 = 256;
 
+/// Where the entries lie.
+pub const ENTRIES: &str = "ledger/entry";
+
+/// Where the folds of the entries lie.
+pub const STATES: &str = "ledger/state";
+
+/// Where the checkpoints lie, each under its size.
+pub const CHECKPOINTS: &str = "ledger/cp";
+
+/// Where tiles and bundles of the transparency log lie.
+pub const TILES: &str = "ledger/tile";
+
 /// Entry `n`: its number in groups of three digits, as C2SP tlog-tiles writes numbers.
 #[must_use]
 pub fn entry(n: u64) -> String {
-    format!("ledger/entry/{}", tile::number(n))
+    format!("{ENTRIES}/{}", tile::number(n))
+}
+
+/// Which entry lies at `path`; none if no entry can.
+#[must_use]
+pub fn entry_at(path: &str) -> Option<u64> {
+    let name = path.strip_prefix(ENTRIES)?;
+    let digits: String = name.chars().filter(char::is_ascii_digit).collect();
+    let n = digits.parse().ok()?;
+    (entry(n) == path).then_some(n)
 }
 
 /// The fold of the first `entries` entries, a multiple of [`STATE_INTERVAL`].
 #[must_use]
 pub fn state(entries: u64) -> String {
-    format!("ledger/state/{entries}")
+    format!("{STATES}/{entries}")
+}
+
+/// Of how many entries the fold at `path` is; none if no fold can lie there.
+#[must_use]
+pub fn state_at(path: &str) -> Option<u64> {
+    let name = path.strip_prefix(STATES)?.strip_prefix('/')?;
+    let entries: u64 = name.parse().ok()?;
+    (entries.is_multiple_of(STATE_INTERVAL) && state(entries) == path).then_some(entries)
 }
 
 /// A copy of the newest checkpoint, or of one before it: a hint. The one object that is replaced.
@@ -43,13 +72,36 @@ pub const CHECKPOINT: &str = "ledger/checkpoint";
 /// The checkpoint of the first `size` entries.
 #[must_use]
 pub fn checkpoint(size: u64) -> String {
-    format!("ledger/cp/{size}")
+    format!("{CHECKPOINTS}/{size}")
 }
 
 /// A file of the transparency log, by its path in C2SP tlog-tiles.
 #[must_use]
 pub fn log_file(path: &str) -> String {
     format!("ledger/{path}")
+}
+
+/// Where the object with this SHA-256 lies.
+type PathOf = fn(Digest) -> String;
+
+/// The folders of objects that are named by their SHA-256, and how each names them.
+pub const NAMED: [(&str, PathOf); 7] = [
+    ("columns", columns),
+    ("contexts", context),
+    ("models", model),
+    ("policies", policy),
+    ("runtimes", runtime),
+    ("configs", config),
+    ("schemas", schema),
+];
+
+/// The SHA-256 that the object at `path` must have by its name; none if the path is not of that form.
+#[must_use]
+pub fn digest_at(path: &str) -> Option<Digest> {
+    let (_, name) = path.split_once('/')?;
+    let digest = Digest::parse(name.get(..64)?)?;
+    let is_own = NAMED.iter().any(|(_, path_of)| path_of(digest) == path);
+    is_own.then_some(digest)
 }
 
 /// The names and kinds of the columns that row roots are of, by the SHA-256 of the text.
@@ -111,6 +163,13 @@ pub fn is_segment(path: &str, n: u64) -> bool {
     name.is_some_and(|name| is_plain(name) && name.ends_with(&format!("-{n}.parquet")))
 }
 
+/// The day, like `2026-11-23`, under which the file of a segment lies.
+#[must_use]
+pub fn day_at(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix(SEGMENTS)?.strip_prefix("/dt=")?;
+    rest.split_once('/').map(|(day, _)| day)
+}
+
 /// A day, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Day(chrono::NaiveDate);
@@ -161,6 +220,43 @@ mod tests {
         assert!(!is_segment("segments/dt=2023-11-14/../x-7.parquet", 7));
         assert!(!is_segment("segments/dt=2023-11-14/a/x-7.parquet", 7));
         assert!(!is_segment("events/dt=2023-11-14/x-7.parquet", 7));
+        assert_eq!(day_at(&path), Some("2023-11-14"));
+        assert_eq!(day_at("events/dt=2023-11-14/x-7.parquet"), None);
+    }
+
+    #[test]
+    fn each_object_has_one_path() {
+        for n in [0, 67, 1_000, 1_234_067, u64::MAX] {
+            assert_eq!(entry_at(&entry(n)), Some(n));
+        }
+        let strays = [
+            "",
+            ".DS_Store",
+            "67",
+            "x000/067",
+            "067.tmp",
+            "x067",
+            "a/067",
+        ];
+        for stray in strays {
+            assert_eq!(entry_at(&format!("{ENTRIES}/{stray}")), None, "{stray}");
+        }
+        assert_eq!(entry_at("ledger/entries/067"), None);
+
+        assert_eq!(state_at(&state(512)), Some(512));
+        for stray in ["", ".DS_Store", "0512", "+512", "511", "a/512"] {
+            assert_eq!(state_at(&format!("{STATES}/{stray}")), None, "{stray}");
+        }
+
+        let digest = Digest::of(b"abc");
+        for (folder, path_of) in NAMED {
+            let path = path_of(digest);
+            assert!(path.starts_with(&format!("{folder}/")), "{path}");
+            assert_eq!(digest_at(&path), Some(digest));
+            assert_eq!(digest_at(&format!("{path}~")), None);
+        }
+        assert_eq!(digest_at(&format!("models/{digest}.txt")), None);
+        assert_eq!(digest_at("models/.DS_Store"), None);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! Every object is compared with its digest before it is used.
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch};
 
@@ -40,6 +41,29 @@ pub struct Loaded {
 
 /// A folder that goes when it is dropped.
 struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one, under a name that nobody could know before, and closed to all others: what lies in it is run.
+    fn new() -> Result<Folder> {
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random)
+            .map_err(|_| Fatal::new(Exit::Bug, "the system gives no random numbers"))?;
+        let name = format!("probity-archived-{:032x}", u128::from_be_bytes(random));
+        let folder = std::env::temp_dir().join(name);
+        let made = DirBuilder::new().mode(0o700).create(&folder);
+        made.map_err(|error| not_written(&folder).because(error))?;
+        Ok(Folder(folder))
+    }
+
+    fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {
+        let written = std::fs::write(self.0.join(file), bytes);
+        written.map_err(|error| not_written(&self.0).because(error))
+    }
+}
+
+fn not_written(folder: &Path) -> Fatal {
+    Fatal::unreachable(format!("cannot write {}", folder.display()))
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -129,34 +153,27 @@ impl<'a> Archived<'a> {
     }
 
     fn load(&self, name: &str) -> Result<Loaded> {
-        /// Two archives may have the same package.
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let list = String::from_utf8_lossy(&self.object(name, layout::model)?).into_owned();
-        let folder = std::env::temp_dir().join(format!(
-            "probity-archived-{}-{}-{:.16}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed),
-            name
-        ));
-        let cannot = |error: std::io::Error| {
-            Fatal::unreachable(format!("cannot write {}", folder.display())).because(error)
-        };
-        std::fs::create_dir_all(&folder).map_err(cannot)?;
-        let guard = Folder(folder.clone());
+        let folder = Folder::new()?;
         for line in list.lines() {
             let (digest, file) = line
                 .split_once("  ")
                 .filter(|(_, file)| !file.contains('/') && !file.starts_with('.'))
                 .ok_or_else(|| violation(format!("the package {name} is no list of files")))?;
             let bytes = self.object(digest, layout::model)?;
-            std::fs::write(folder.join(file), bytes).map_err(cannot)?;
+            folder.write(file, &bytes)?;
         }
-        let package = Package::load(&folder)?;
+        let package = Package::load(&folder.0)?;
+        if package.digest().to_string() != name {
+            return Err(violation(format!(
+                "the package {name} is not what its list says; run `probity verify`"
+            )));
+        }
         let model = Model::open(&package, self.runtime, &[Provider::Cpu])?;
         Ok(Loaded {
             model,
             package,
-            _folder: guard,
+            _folder: folder,
         })
     }
 }
@@ -198,4 +215,52 @@ fn difference(recorded: &[u8], ours: &[u8]) -> Option<String> {
     let mut keys = keys.filter(|key| key.as_str() != "program");
     keys.find(|key| recorded.get(*key) != ours.get(*key))
         .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_the_package_that_rows_name_is_run() {
+        let test = "audit::archived::only_the_package_that_rows_name_is_run";
+        if crate::infer::testing::runtime(test).is_none() {
+            return;
+        }
+        let archive = tempfile::tempdir().unwrap();
+        let keep = |bytes: &[u8]| {
+            let path = archive.path().join(layout::model(Digest::of(bytes)));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+            Digest::of(bytes).to_string()
+        };
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+        let list = crate::infer::testing::fixture("pipeline").listing();
+        for (_, file) in list.lines().filter_map(|line| line.split_once("  ")) {
+            keep(&std::fs::read(models.join("pipeline").join(file)).unwrap());
+        }
+        let mut archived = Archived::new(archive.path(), None).unwrap();
+        assert!(archived.package(&keep(list.as_bytes())).is_ok());
+        // The same files, and the digest of this list; but no start would have named the package so.
+        let reversed: Vec<&str> = list.lines().rev().collect();
+        let reversed = reversed.join("\n") + "\n";
+        let error = archived.package(&keep(reversed.as_bytes())).err().unwrap();
+        assert_eq!(error.exit, Exit::Integrity);
+        let text = error.to_string();
+        assert!(text.contains("is not what its list says"), "{text}");
+    }
+
+    #[test]
+    fn what_is_run_lies_in_a_folder_of_its_own_that_is_closed_to_others() {
+        let [one, other] = [Folder::new().unwrap(), Folder::new().unwrap()];
+        assert_ne!(one.0, other.0);
+        let mode = std::fs::metadata(&one.0).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        one.write("model.toml", b"x").unwrap();
+        let path = one.0.clone();
+        drop(one);
+        assert!(!path.exists());
+    }
 }

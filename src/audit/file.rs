@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::finding::{Finding, Name};
 use super::ledger::Filed;
-use crate::archive::layout::Day;
+use crate::archive::layout::{self, Day};
 use crate::archive::leaf::{Columns, Leaves, RowTree};
 use crate::archive::ledger::Segment;
 use crate::decide::{Claim, Policy};
@@ -25,7 +25,8 @@ use crate::record::Digest;
 /// Rows that are read at once.
 const BATCH_ROWS: usize = 8_192;
 
-/// The columns that hold the digest of an object, and in which folder it lies.
+/// The columns that hold the digest of an object, and what it is. Packages of shadows are named beside these:
+/// [`is_shadow_package`].
 pub const NAMED: [(&str, Kept); 6] = [
     ("model_sha256", Kept::Model),
     ("package_sha256", Kept::Package),
@@ -276,8 +277,8 @@ impl<'a> Check<'a> {
         if !times.all(|time| range.contains(&time)) {
             return Err("a row was scored at a time that its entry does not have".into());
         }
-        let day = |time| Day::of(time).map(|day| format!("segments/dt={day}/"));
-        let in_day = |time| day(time).is_some_and(|day| self.segment.path.starts_with(&day));
+        let day = layout::day_at(&self.segment.path);
+        let in_day = |time| Day::of(time).is_some_and(|of| day == Some(&of.to_string()));
         if !in_day(self.segment.min_time) || !in_day(self.segment.max_time) {
             return Err("it lies under another day than that of its rows".into());
         }
@@ -301,7 +302,11 @@ impl<'a> Check<'a> {
     }
 
     fn check_names(&mut self, rows: &RecordBatch) -> Result<(), String> {
-        for (name, kept) in NAMED {
+        let columns = self.columns;
+        let names = columns.list().iter().map(|column| column.name.as_str());
+        let shadows = names.filter(|name| is_shadow_package(name));
+        let shadows = shadows.map(|name| (name, Kept::Package));
+        for (name, kept) in NAMED.into_iter().chain(shadows) {
             let texts = column(rows, name, &DataType::Utf8)?;
             let texts = texts.as_string::<i32>();
             let mut last = "";
@@ -379,6 +384,13 @@ impl<'a> Check<'a> {
         }
         &self.policy.as_ref().expect("it was got").1
     }
+}
+
+/// Whether a column holds the digest of a shadow's package.
+fn is_shadow_package(name: &str) -> bool {
+    let rest = name.strip_prefix(columns::SHADOW_PREFIX);
+    let number = rest.and_then(|rest| rest.strip_suffix("_package_sha256"));
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 /// As [`column`], of a column that only some files have.

@@ -3,16 +3,18 @@
 //! Goes on after a finding, so that one report names them all. What an entry says is used only as far as
 //! the entry is sound.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::finding::{Finding, Name};
 use crate::archive::keeper;
-use crate::archive::ledger::{Authority, Body, Break, Committed, Entry, File, State, archive_id};
+use crate::archive::ledger::{
+    Authority, Body, Break, Committed, Entry, File, State, StreamId, archive_id,
+};
 use crate::archive::log::FORMAT;
 use crate::archive::store;
 use crate::archive::{Store, layout};
@@ -21,17 +23,34 @@ use crate::keys::{Role, Trust};
 use crate::record::Digest;
 use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::edge::Edge;
-use crate::tlog::tile::{Bundle, Tile};
+use crate::tlog::tile::{Bundle, RECORD_BYTES_MAX, Tile};
 use crate::tlog::tree;
 
-/// `archive.json`.
-#[derive(Clone, Default, Debug, Deserialize)]
+/// `archive.json`, with its keys in their order.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
 pub struct Origin {
     pub format: u32,
     pub archive_id: String,
     pub cluster_id: String,
     pub evidence_topic: String,
     pub evidence_topic_id: String,
+}
+
+impl Origin {
+    /// As it must stand in the archive: one line without blanks.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(self).expect("texts and a number");
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+/// A checkpoint that the auditor kept from earlier.
+#[derive(Clone, Debug)]
+pub struct KeptNote {
+    /// Where it was kept.
+    pub place: String,
+    pub note: Bytes,
 }
 
 /// A segment that was committed, with every file that would do for it.
@@ -93,7 +112,7 @@ struct Candidate {
 ///
 /// # Errors
 /// When the store does not answer. What is wrong with the archive is a finding.
-pub fn read(store: &Arc<dyn Store>, trust: &Trust, kept: &[Bytes]) -> Result<Ledger> {
+pub fn read(store: &Arc<dyn Store>, trust: &Trust, kept: &[KeptNote]) -> Result<Ledger> {
     let mut findings = Vec::new();
     let origin = read_origin(&**store, &mut findings)?;
     let authority = Authority {
@@ -119,9 +138,15 @@ pub fn read(store: &Arc<dyn Store>, trust: &Trust, kept: &[Bytes]) -> Result<Led
         },
     };
     reader.find_checkpoints(kept)?;
+    // Listed before the entries are read: they follow from entries that are there, also in an archive that grows.
+    let [tiles, states] = [
+        store::list(&**store, layout::TILES)?,
+        store::list(&**store, layout::STATES)?,
+    ];
     reader.read_entries()?;
     reader.conclude();
-    reader.check_tiles()?;
+    reader.check_tiles(tiles)?;
+    reader.check_states(states)?;
     Ok(reader.ledger)
 }
 
@@ -130,8 +155,8 @@ fn read_origin(store: &dyn Store, findings: &mut Vec<Finding>) -> Result<Origin>
         findings.push(Finding::new(Name::Archive, layout::ARCHIVE, what));
     };
     let bytes = store::get(store, layout::ARCHIVE)?;
-    let origin: Option<Origin> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let Some(origin) = origin else {
+    let parse = |bytes: Bytes| Some((serde_json::from_slice::<Origin>(&bytes).ok()?, bytes));
+    let Some((origin, bytes)) = bytes.and_then(parse) else {
         fault("it is missing, or does not say which archive this is");
         return Ok(Origin {
             archive_id: first_claim(store)?.to_string(),
@@ -144,6 +169,9 @@ fn read_origin(store: &dyn Store, findings: &mut Vec<Finding>) -> Result<Origin>
     let id = archive_id(&origin.cluster_id, &origin.evidence_topic_id);
     if origin.archive_id != id.to_string() {
         fault("its id does not follow from its cluster and topic");
+    }
+    if origin.to_bytes() != bytes {
+        fault("it has other keys, or is written otherwise, than an archive has it");
     }
     Ok(origin)
 }
@@ -172,11 +200,11 @@ impl Reader<'_> {
         self.ledger.findings.push(Finding::new(name, object, what));
     }
 
-    fn find_checkpoints(&mut self, kept: &[Bytes]) -> Result<()> {
-        for note in kept {
-            self.add_candidate("the checkpoint that was kept", note.clone(), true);
+    fn find_checkpoints(&mut self, kept: &[KeptNote]) -> Result<()> {
+        for KeptNote { place, note } in kept {
+            self.add_candidate(place, note.clone(), true);
         }
-        let mut paths = store::list(self.store, "ledger/cp")?;
+        let mut paths = store::list(self.store, layout::CHECKPOINTS)?;
         paths.push(layout::CHECKPOINT.to_owned());
         for path in paths {
             if let Some(note) = store::get(self.store, &path)? {
@@ -190,8 +218,8 @@ impl Reader<'_> {
         let Some(size) = keeper::size_of(&note) else {
             return self.fault(Name::CheckpointSignature, place, "it is no checkpoint");
         };
-        let named = place.strip_prefix("ledger/cp/");
-        if named.is_some_and(|named| named != size.to_string()) {
+        let is_named = !is_kept && place != layout::CHECKPOINT;
+        if is_named && place != layout::checkpoint(size) {
             self.fault(
                 Name::CheckpointSignature,
                 place,
@@ -207,14 +235,14 @@ impl Reader<'_> {
     }
 
     fn read_entries(&mut self) -> Result<()> {
-        // How many are there bounds the search for what is missing: what a checkpoint claims does not.
-        let present = store::list(self.store, "ledger/entry")?.len() as u64;
-        let (mut n, mut found) = (0, 0);
+        let end = self.find_entries()?;
+        let mut n = 0;
         loop {
             self.judge(n);
             let path = layout::entry(n);
             let Some(bytes) = store::get(self.store, &path)? else {
-                if found >= present || n - found > present {
+                // What came since they were listed has no holes.
+                if n >= end {
                     break;
                 }
                 self.fault(Name::EntryMissing, path, "it is not there");
@@ -225,10 +253,47 @@ impl Reader<'_> {
             let leaf = tree::leaf_hash(&bytes);
             self.take(n, &path, &bytes);
             self.push(Some(bytes), leaf);
-            (n, found) = (n + 1, found + 1);
+            n += 1;
         }
         self.rollback(n);
+        self.compare_streams();
         Ok(())
+    }
+
+    /// One beyond the last entry that is there.
+    fn find_entries(&mut self) -> Result<u64> {
+        let mut numbers = BTreeSet::new();
+        for path in store::list(self.store, layout::ENTRIES)? {
+            match layout::entry_at(&path) {
+                Some(n) => drop(numbers.insert(n)),
+                None => self.fault(Name::EntryMalformed, path, "it has no entry's name"),
+            }
+        }
+        // How many are there bounds the search for what is missing: what a name or a checkpoint claims does not.
+        let far = numbers.split_off(&(2 * numbers.len() as u64 + 256));
+        for n in far {
+            let what = "the entries before it are not there";
+            self.fault(Name::EntryMissing, layout::entry(n), what);
+        }
+        Ok(numbers.last().map_or(0, |last| last + 1))
+    }
+
+    /// `archive.json` is signed by nobody: what it says must be what the entries say.
+    fn compare_streams(&mut self) {
+        let Ledger { origin, state, .. } = &self.ledger;
+        let is_other = |stream: &StreamId| {
+            [&stream.cluster_id, &stream.topic, &stream.topic_id]
+                != [
+                    &origin.cluster_id,
+                    &origin.evidence_topic,
+                    &origin.evidence_topic_id,
+                ]
+        };
+        // Where there is none, that is said.
+        if origin.format == FORMAT && state.streams().any(|(stream, _)| is_other(stream)) {
+            let what = "its cluster or topic is not that of the entries";
+            self.fault(Name::Archive, layout::ARCHIVE, what);
+        }
     }
 
     fn push(&mut self, record: Option<Bytes>, leaf: Digest) {
@@ -243,6 +308,11 @@ impl Reader<'_> {
 
     /// One entry: its form, its signature, whether it follows.
     fn take(&mut self, n: u64, path: &str, bytes: &Bytes) {
+        if bytes.len() > RECORD_BYTES_MAX {
+            let what =
+                format!("it is longer than the {RECORD_BYTES_MAX} bytes that a bundle holds");
+            return self.fault(Name::EntryMalformed, path, what);
+        }
         let parsed = Entry::parse(bytes);
         let (entry, note) = match parsed {
             Ok(parsed) => parsed,
@@ -367,56 +437,55 @@ impl Reader<'_> {
 
     /// Tiles and bundles that are there must be those of the entries. That all are there is not asked: they
     /// follow from the entries.
-    fn check_tiles(&mut self) -> Result<()> {
-        for path in store::list(self.store, "ledger/tile")? {
+    fn check_tiles(&mut self, paths: Vec<String>) -> Result<()> {
+        for path in paths {
             let bytes = store::get(self.store, &path)?.unwrap_or_default();
-            let is_right = match path.strip_prefix("ledger/").and_then(parse_tile) {
-                Some(Derived::Tile(tile)) => self.tile(tile).is_none_or(|tile| tile == bytes),
-                Some(Derived::Bundle(bundle)) => {
-                    self.bundle(bundle).is_none_or(|bundle| bundle == bytes)
-                }
+            let is_right = match parse_tile(&path) {
+                Some(Derived::Tile(tile)) => self.tile(tile).is_some_and(|tile| tile == bytes),
+                Some(Derived::Bundle(bundle)) => self.is_bundle(bundle, &bytes),
                 None => false,
             };
             if !is_right {
                 self.fault(Name::Tile, path, "it does not follow from the entries");
             }
         }
-        for path in store::list(self.store, "ledger/state")? {
-            self.check_state(&path)?;
-        }
         Ok(())
     }
 
-    /// What a tile must hold; none if it reaches beyond the entries, where nothing is claimed.
-    fn tile(&self, tile: Tile) -> Option<Vec<u8>> {
+    /// What a tile must hold; none if it reaches beyond the entries.
+    fn tile(&self, tile: Tile) -> Option<&[u8]> {
         let hashes = self.tiles.get(&(tile.level, tile.index))?;
-        let wanted = hashes.get(..usize::from(tile.width) * size_of::<Digest>())?;
-        Some(wanted.to_vec())
+        hashes.get(..usize::from(tile.width) * size_of::<Digest>())
     }
 
-    fn bundle(&self, bundle: Bundle) -> Option<Vec<u8>> {
-        let records = bundle.records();
-        let records = self
+    /// Whether a bundle is that of the entries. One that lacks, or fits no bundle, has a finding already.
+    fn is_bundle(&self, bundle: Bundle, bytes: &Bytes) -> bool {
+        let range = bundle.records();
+        let Some(records) = self
             .ledger
             .records
-            .get(records.start as usize..records.end as usize)?;
+            .get(range.start as usize..range.end as usize)
+        else {
+            return false;
+        };
         let records: Option<Vec<&Bytes>> = records.iter().map(Option::as_ref).collect();
-        bundle.encode(&records?).ok()
+        let wanted = records.and_then(|records| bundle.encode(&records).ok());
+        wanted.is_none_or(|wanted| wanted == *bytes)
     }
 
-    /// The entry of a fold's number names its digest.
-    fn check_state(&mut self, path: &str) -> Result<()> {
-        let n = path.rsplit('/').next().and_then(|name| name.parse().ok());
-        let record = n.and_then(|n: usize| self.ledger.records.get(n).cloned());
-        let Some(Some(record)) = record else {
-            return Ok(());
-        };
-        let Ok((entry, _)) = Entry::parse(&record) else {
-            return Ok(());
-        };
-        let found = store::get(self.store, path)?.map(|bytes| Digest::of(&bytes));
-        if entry.state != found {
-            self.fault(Name::EntryOrder, path, "its entry does not name it");
+    /// The entry of a fold's number names its digest. The fold of all entries waits for the entry that will.
+    fn check_states(&mut self, paths: Vec<String>) -> Result<()> {
+        for path in paths {
+            let n = layout::state_at(&path);
+            if n == Some(self.ledger.records.len() as u64) {
+                continue;
+            }
+            let record = n.and_then(|n| self.ledger.records.get(n as usize)?.clone());
+            let named = record.and_then(|record| Entry::parse(&record).ok()?.0.state);
+            let found = store::get(self.store, &path)?.map(|bytes| Digest::of(&bytes));
+            if named.is_none() || named != found {
+                self.fault(Name::EntryOrder, path, "no entry names it");
+            }
         }
         Ok(())
     }
@@ -430,7 +499,7 @@ enum Derived {
 
 /// The tile or bundle of a path.
 fn parse_tile(path: &str) -> Option<Derived> {
-    let rest = path.strip_prefix("tile/")?;
+    let rest = path.strip_prefix(layout::TILES)?.strip_prefix('/')?;
     let (level, rest) = rest.split_once('/')?;
     let (number, width) = match rest.split_once(".p/") {
         Some((number, width)) => (number, width.parse().ok()?),
@@ -451,5 +520,5 @@ fn parse_tile(path: &str) -> Option<Derived> {
         Derived::Tile(tile) => tile.path(),
         Derived::Bundle(bundle) => bundle.path(),
     };
-    (own == path).then_some(derived)
+    (layout::log_file(&own) == path).then_some(derived)
 }

@@ -2,8 +2,8 @@
 //!
 //! [`verify`] checks everything or a part and reports findings; [`prove`] makes and checks the proof of one
 //! row; [`replay`] decides again what was decided; [`explain`] says why; [`show`] tells the life of one decision.
-//! [`ledger`] reads the entries against the keys that the auditor trusts, [`file`] one segment, [`archived`] the
-//! models and policies, [`decided`] asks the policies again, [`find`] looks events up.
+//! [`ledger`] reads the entries against the keys that the auditor trusts, [`file`] one segment, [`objects`] what rows
+//! name; [`archived`] makes models and policies ready, [`decided`] asks the policies again, [`find`] looks events up.
 //!
 //! Nothing here believes the archive: what is found is compared with what was signed. `schemas/ARCHIVE.md`
 //! is the contract, and names the findings.
@@ -15,6 +15,7 @@ pub mod file;
 pub mod find;
 pub mod finding;
 pub mod ledger;
+pub mod objects;
 pub mod prove;
 pub mod replay;
 pub mod show;
@@ -23,10 +24,13 @@ pub mod verify;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::archive::{Local, Store};
 use crate::error::{Exit, Fatal, Result};
 use crate::keys::{Role, Trust};
-use crate::tlog::Verifier;
+use crate::tlog::{Note, Verifier};
+use ledger::KeptNote;
 
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,23 +60,29 @@ pub fn open(folder: &Path) -> Result<Arc<dyn Store>> {
     Ok(Arc::new(Local::read(folder)))
 }
 
-/// Whom the auditor trusts: a file, or a single log key.
+/// Trusts a single log key, given as text.
 ///
 /// # Errors
-/// When neither is given, or the file or the key is none.
-pub fn trust(file: Option<&Path>, key: Option<&str>) -> Result<Trust> {
-    match (file, key) {
-        (Some(file), _) => Trust::load(file),
-        (None, Some(key)) => {
-            let key = Verifier::parse(key)
-                .map_err(|error| Fatal::usage(format!("`--key {key}` is no key")).because(error))?;
-            Ok(Trust::of_key(Role::Log, key))
-        }
-        (None, None) => Err(Fatal::usage(
-            "say whom you trust: --trust FILE with the operator's trust.toml, or --key with the log key. \
-             compare the log key with one that came to you by another way",
-        )),
+/// When the text is no key.
+pub fn trust_key(key: &str) -> Result<Trust> {
+    let key = Verifier::parse(key)
+        .map_err(|error| Fatal::usage(format!("`--key {key}` is no key")).because(error))?;
+    Ok(Trust::of_key(Role::Log, key))
+}
+
+/// The checkpoint that the auditor kept in this file. Whether it is one of this archive is for the verification.
+///
+/// # Errors
+/// When the file is no signed note.
+pub fn kept_checkpoint(file: &Path, note: Bytes) -> Result<KeptNote> {
+    let place = file.display().to_string();
+    if let Err(error) = Note::parse(&note) {
+        let what = format!(
+            "{place} is no checkpoint; give a file that you kept, like a copy of the archive's ledger/checkpoint"
+        );
+        return Err(Fatal::usage(what).because(error));
     }
+    Ok(KeptNote { place, note })
 }
 
 /// What a command says when there is no such event.

@@ -21,8 +21,9 @@ use super::find::{self, Event, Found};
 use super::ledger::{Filed, Ledger};
 use super::verify::violation;
 use crate::decide::Policy;
-use crate::error::{Fatal, Result};
+use crate::error::{Exit, Fatal, Result};
 use crate::sink::Sink;
+use crate::words::counted;
 
 /// How far a score may be from the recorded one on another runtime.
 pub const TOLERANCE: f32 = 1e-6;
@@ -65,15 +66,18 @@ const NAMED: usize = 20;
 /// Replays, and prints the report to `out`.
 ///
 /// # Errors
-/// When something that is needed is missing, or nothing was scored; [`Exit::Integrity`](crate::error::Exit::Integrity) when a
+/// When something that is needed is missing, or nothing was scored; [`Exit::Integrity`] when a
 /// decision or a score is not what it was.
 pub fn run(request: &Request, ledger: &Ledger, mut out: Sink) -> Result<()> {
     let mut replay = Replay {
         archived: Archived::new(&request.folder, request.runtime.as_deref())?,
         alone: request.alone,
         runtimes: BTreeMap::new(),
+        boundary: Listed::default(),
+        mismatches: Listed::default(),
         report: Report::default(),
     };
+    let mut unscored_event = None;
     match &request.event {
         Some(event) => {
             let found = find::find(&request.folder, ledger, event)?;
@@ -82,10 +86,10 @@ pub fn run(request: &Request, ledger: &Ledger, mut out: Sink) -> Result<()> {
             }
             for Found { segment, row } in found {
                 let filed = &ledger.segments[segment];
-                replay.rows(
-                    filed,
-                    find::read_rows(&request.folder, filed, row, 1, None)?,
-                )?;
+                let rows = find::read_rows(&request.folder, filed, row, 1, None)?;
+                let why = rows.iter().find_map(unscored);
+                unscored_event = unscored_event.or(why);
+                replay.rows(filed, rows)?;
             }
         }
         None => {
@@ -100,9 +104,12 @@ pub fn run(request: &Request, ledger: &Ledger, mut out: Sink) -> Result<()> {
             }
         }
     }
-    let report = replay.report;
+    let report = replay.into_report();
     if report.scored == 0 {
-        return Err(Fatal::usage("nothing was scored there"));
+        return Err(match unscored_event {
+            Some(why) => Fatal::new(Exit::CheckFailed, why),
+            None => Fatal::usage("nothing was scored there"),
+        });
     }
     let text = match request.output {
         Output::Text => report.to_text(),
@@ -121,6 +128,8 @@ struct Replay<'a> {
     alone: bool,
     /// Whether this runtime is the recorded one, by package and recorded runtime.
     runtimes: BTreeMap<(String, String), bool>,
+    boundary: Listed,
+    mismatches: Listed,
     report: Report,
 }
 
@@ -183,12 +192,20 @@ impl Replay<'_> {
         }
         let near = |score: f32| policy.by_thresholds(score) != policy.by_thresholds(was);
         if !is_exact && (near(was - TOLERANCE) || near(was + TOLERANCE)) {
-            push(&mut self.report.boundary, place.to_owned());
+            self.boundary.push(place.to_owned());
         }
     }
 
     fn mismatch(&mut self, place: String, what: &str) {
-        push(&mut self.report.mismatches, format!("{place}: {what}"));
+        self.mismatches.push(format!("{place}: {what}"));
+    }
+
+    fn into_report(self) -> Report {
+        Report {
+            boundary: self.boundary.into_texts(),
+            mismatches: self.mismatches.into_texts(),
+            ..self.report
+        }
     }
 
     /// Whether what runs a package here is what ran it then, and says so once.
@@ -255,16 +272,45 @@ pub fn judge(policy: &Policy, is_exact: bool, was: f32, is: f32) -> Result<Same,
     }
 }
 
-fn push(list: &mut Vec<String>, text: String) {
-    match list.len() {
-        NAMED.. => {
-            let more = list
-                .get(NAMED)
-                .and_then(|last| last.split(' ').nth(1)?.parse().ok());
-            list.truncate(NAMED);
-            list.push(format!("and {} more", more.unwrap_or(0) + 1));
+/// Texts, of which the first [`NAMED`] are kept, and the others counted.
+#[derive(Default)]
+struct Listed {
+    named: Vec<String>,
+    more: u64,
+}
+
+impl Listed {
+    fn push(&mut self, text: String) {
+        match self.named.len() < NAMED {
+            true => self.named.push(text),
+            false => self.more += 1,
         }
-        _ => list.push(text),
+    }
+
+    fn into_texts(self) -> Vec<String> {
+        let more = (self.more > 0).then(|| format!("and {} more", self.more));
+        self.named.into_iter().chain(more).collect()
+    }
+}
+
+/// Why an event has no decision that could be repeated; none if its row was scored.
+fn unscored(row: &RecordBatch) -> Option<String> {
+    let text = |name: &str| {
+        let texts = column(row, name, &DataType::Utf8).ok()?;
+        let texts = texts.as_string::<i32>();
+        texts.iter().flatten().next().map(str::to_owned)
+    };
+    match text("kind")?.as_str() {
+        "scored" => None,
+        "rejected" => Some(format!(
+            "the event was rejected as {} in {}: nothing was decided, and there is nothing to replay",
+            text("reject_reason")?,
+            text("reject_stage")?
+        )),
+        _ => Some(
+            "there is no event at this offset, it is in a gap: there is nothing to replay"
+                .to_owned(),
+        ),
     }
 }
 
@@ -286,12 +332,16 @@ impl Report {
     fn to_text(&self) -> String {
         let mut lines = self.packages.clone();
         lines.push(format!(
-            "{} decisions of {} follow from score and event by the policy",
-            self.policy_same, self.scored
+            "{} of {}: score and event give it again by the policy",
+            self.policy_same,
+            counted(self.scored, "decision")
         ));
         lines.push(format!(
-            "{} scores of {} are the same to the bit ({} had to be), {} more within {TOLERANCE:e} and with the same decision",
-            self.bits_same, self.scored, self.exact, self.within_tolerance
+            "{} of {}: the same to the bit ({} had to be); {} more within {TOLERANCE:e} and with the same decision",
+            self.bits_same,
+            counted(self.scored, "score"),
+            self.exact,
+            self.within_tolerance
         ));
         lines.extend(
             self.boundary
@@ -303,5 +353,37 @@ impl Report {
             lines.push("✔ replayed".to_owned());
         }
         lines.join("\n") + "\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_are_named_and_the_rest_is_counted() {
+        let texts = |count: usize| {
+            let mut listed = Listed::default();
+            (0..count).for_each(|n| listed.push(format!("row {n} of many")));
+            listed.into_texts()
+        };
+        assert!(texts(0).is_empty());
+        assert_eq!(texts(NAMED).len(), NAMED);
+        assert_eq!(texts(NAMED + 1)[NAMED], "and 1 more");
+        assert_eq!(texts(NAMED + 30)[NAMED], "and 30 more");
+    }
+
+    #[test]
+    fn one_is_told_in_the_singular() {
+        let report = Report {
+            scored: 1,
+            policy_same: 1,
+            bits_same: 1,
+            exact: 1,
+            ..Report::default()
+        };
+        let text = report.to_text();
+        assert!(text.contains("1 of 1 decision: "), "{text}");
+        assert!(text.contains("1 of 1 score: "), "{text}");
     }
 }

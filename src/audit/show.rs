@@ -1,6 +1,6 @@
 //! `probity show`: the whole life of one decision on one page.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::path::Path;
 
 use super::find::{self, Found};
@@ -10,6 +10,7 @@ use super::verify::show_time;
 use crate::archive::leaf::Value;
 use crate::error::Result;
 use crate::evidence::{columns, shadow_column};
+use crate::words::counted;
 
 /// Says everything that the archive knows of a row, and how far it is proven.
 ///
@@ -21,138 +22,49 @@ pub fn page(folder: &Path, ledger: &Ledger, found: Found) -> Result<String> {
     let segment = &filed.committed.segment;
     let (proof, values) = values(folder, ledger, found)?;
     let page = Page(values);
-    let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<12} {value}");
-    };
-    line(
-        "record",
-        format!(
-            "{}:{}:{}, leader epoch {}",
-            page.text("input_topic"),
-            page.text("partition"),
-            page.text("offset"),
-            page.text("leader_epoch")
-        ),
-    );
-    line(
-        "cluster",
-        format!(
-            "{}, topic id {}",
-            page.text("cluster_id"),
-            page.text("input_topic_id")
-        ),
-    );
-    line(
-        "payload",
-        format!(
-            "{} bytes, committed to by {} ({})",
-            page.text("payload_bytes"),
-            page.text("payload_commitment"),
-            page.text("commitment_key")
-        ),
-    );
-    line("broker time", page.text("broker_time"));
-    line("ingested", page.text("ingest_time"));
-    line("scored", page.text("score_time"));
-    match page.text("kind").as_str() {
-        "scored" => {
-            line(
-                "score",
-                format!("{}, margin {}", page.text("score"), page.text("margin")),
-            );
-            line("decision", page.decision());
-            if let Some(reasons) = page.reasons() {
-                line("reasons", reasons);
-            }
-            for (number, shadow) in (1..).zip(page.shadows()) {
-                line(&format!("shadow {number}"), shadow);
-            }
-        }
-        "rejected" => line(
-            "rejected",
-            format!(
-                "{} in {}",
-                page.text("reject_reason"),
-                page.text("reject_stage")
-            ),
-        ),
-        _ => line(
-            "gap",
-            format!(
-                "offsets {} to {} hold no event",
-                page.text("offset"),
-                page.text("next_offset")
-            ),
-        ),
-    }
-    line(
-        "model",
-        format!(
-            "{} {}, sha256 {}",
-            page.text("model_name"),
-            page.text("model_version"),
-            page.text("model_sha256")
-        ),
-    );
-    line("package", format!("sha256 {}", page.text("package_sha256")));
-    line(
-        "policy",
-        format!(
-            "{}, sha256 {}",
-            page.text("policy_version"),
-            page.text("policy_sha256")
-        ),
-    );
-    line(
-        "runtime",
-        format!(
-            "{} on {}, {}, sha256 {}",
-            page.text("runtime"),
-            page.text("provider"),
-            page.text("admission"),
-            page.text("runtime_sha256")
-        ),
-    );
-    line(
-        "batch",
-        format!(
-            "row {}, in chunks of {}; flags {}",
-            page.text("batch_row"),
-            page.text("chunk_rows"),
-            page.text("flags")
-        ),
-    );
-    line("config", format!("sha256 {}", page.text("config_sha256")));
-    line(
+    let mut lines = Lines::default();
+    page.record(&mut lines);
+    page.outcome(&mut lines);
+    page.origin(&mut lines);
+    lines.add(
         "evidence",
         format!(
             "position {} of {}",
             page.text("evidence_position"),
-            ledger.origin.evidence_topic
+            segment.stream.topic
         ),
     );
-    line(
+    lines.add(
         "archived",
         format!("row {} of {} in {}", found.row, segment.rows, segment.path),
     );
-    line(
+    lines.add(
         "entry",
         format!("{n}, committed {}", show_time(ledger.times[n as usize])),
     );
-    line(
-        "proven",
-        match (&proof, &ledger.checkpoint) {
-            (Some(_), Some((checkpoint, _))) => format!(
-                "by the checkpoint of {} entries, root {}",
-                checkpoint.size, checkpoint.root
-            ),
-            _ => "not yet: no checkpoint covers its entry".to_owned(),
-        },
-    );
+    let proven = match (&proof, &ledger.checkpoint) {
+        (Some(_), Some((checkpoint, _))) => format!(
+            "by the checkpoint of {}, root {}",
+            counted(checkpoint.size, "entry"),
+            checkpoint.root
+        ),
+        _ => "not yet: no checkpoint covers its entry".to_owned(),
+    };
+    lines.add("proven", proven);
+    let Lines(mut text) = lines;
     page.list(&mut text, "event_", "event");
     page.list(&mut text, "feature_", "features");
     Ok(text)
+}
+
+/// A name and what it stands for, on a line each.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: impl Display) {
+        let _ = writeln!(self.0, "{name:<12} {value}");
+    }
 }
 
 /// The values of a row, by column.
@@ -219,6 +131,74 @@ impl Page {
             Some(Value::Text(text)) if !text.contains(char::is_control) => text.clone(),
             Some(value) => value.to_string(),
         }
+    }
+
+    /// Which record it was, and when.
+    fn record(&self, lines: &mut Lines) {
+        let [topic, partition, offset, epoch] =
+            ["input_topic", "partition", "offset", "leader_epoch"].map(|name| self.text(name));
+        lines.add(
+            "record",
+            format!("{topic}:{partition}:{offset}, leader epoch {epoch}"),
+        );
+        let [cluster, topic_id] = ["cluster_id", "input_topic_id"].map(|name| self.text(name));
+        lines.add("cluster", format!("{cluster}, topic id {topic_id}"));
+        let [bytes, commitment, key] =
+            ["payload_bytes", "payload_commitment", "commitment_key"].map(|name| self.text(name));
+        lines.add(
+            "payload",
+            format!("{bytes} bytes, committed to by {commitment} ({key})"),
+        );
+        lines.add("broker time", self.text("broker_time"));
+        lines.add("ingested", self.text("ingest_time"));
+        lines.add("scored", self.text("score_time"));
+    }
+
+    /// What became of it.
+    fn outcome(&self, lines: &mut Lines) {
+        match self.text("kind").as_str() {
+            "scored" => {
+                let [score, margin] = ["score", "margin"].map(|name| self.text(name));
+                lines.add("score", format!("{score}, margin {margin}"));
+                lines.add("decision", self.decision());
+                if let Some(reasons) = self.reasons() {
+                    lines.add("reasons", reasons);
+                }
+                for (number, shadow) in (1..).zip(self.shadows()) {
+                    lines.add(&format!("shadow {number}"), shadow);
+                }
+            }
+            "rejected" => {
+                let [reason, stage] = ["reject_reason", "reject_stage"].map(|name| self.text(name));
+                lines.add("rejected", format!("{reason} in {stage}"));
+            }
+            _ => {
+                let [first, next] = ["offset", "next_offset"].map(|name| self.text(name));
+                lines.add("gap", format!("offsets {first} to {next} hold no event"));
+            }
+        }
+    }
+
+    /// What made it so: each by its name and its digest.
+    fn origin(&self, lines: &mut Lines) {
+        let [name, version, sha256] =
+            ["model_name", "model_version", "model_sha256"].map(|name| self.text(name));
+        lines.add("model", format!("{name} {version}, sha256 {sha256}"));
+        lines.add("package", format!("sha256 {}", self.text("package_sha256")));
+        let [version, sha256] = ["policy_version", "policy_sha256"].map(|name| self.text(name));
+        lines.add("policy", format!("{version}, sha256 {sha256}"));
+        let [runtime, provider, admission, sha256] =
+            ["runtime", "provider", "admission", "runtime_sha256"].map(|name| self.text(name));
+        lines.add(
+            "runtime",
+            format!("{runtime} on {provider}, {admission}, sha256 {sha256}"),
+        );
+        let [row, chunk, flags] = ["batch_row", "chunk_rows", "flags"].map(|name| self.text(name));
+        lines.add(
+            "batch",
+            format!("row {row}, in chunks of {chunk}; flags {flags}"),
+        );
+        lines.add("config", format!("sha256 {}", self.text("config_sha256")));
     }
 
     /// What was decided, and what made it so.

@@ -3,29 +3,27 @@
 //! Reads the whole ledger, and the files of all segments or of the part that was asked for, on as many
 //! threads as there are processors. Changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use bytes::Bytes;
 use serde::Serialize;
 
 use super::Output;
-use super::file::{self, Kept, KeptPolicy, Policies, Seen};
+use super::file::{self, Kept, Seen};
 use super::finding::{Finding, Name};
-use super::ledger::{self, Filed, Ledger};
-use crate::archive::leaf::Columns;
+use super::ledger::{self, Filed, KeptNote, Ledger};
+use super::objects::{self, Library};
 use crate::archive::ledger::Break;
 use crate::archive::store;
 use crate::archive::{Store, layout};
-use crate::decide::Policy;
 use crate::error::{Exit, Fatal, Result};
-use crate::evidence::Context;
 use crate::keys::Trust;
 use crate::record::Digest;
 use crate::sink::Sink;
+use crate::words::counted;
 
 /// What is to be verified.
 pub struct Request {
@@ -34,7 +32,7 @@ pub struct Request {
     /// Whether the age of the checkpoint counts.
     pub judges_age: bool,
     /// Checkpoints that the auditor kept from earlier.
-    pub kept: Vec<Bytes>,
+    pub kept: Vec<KeptNote>,
     pub part: Part,
     pub output: Output,
     pub now: i64,
@@ -70,8 +68,7 @@ impl Part {
     #[must_use]
     pub fn holds(&self, filed: &Filed) -> bool {
         let segment = &filed.committed.segment;
-        let day = segment.path.strip_prefix("segments/dt=").unwrap_or("");
-        let day = day.split('/').next().unwrap_or("");
+        let day = layout::day_at(&segment.path).unwrap_or("");
         let in_days =
             |(first, last): &(String, String)| first.as_str() <= day && day <= last.as_str();
         let in_sample = |every: usize| {
@@ -166,8 +163,8 @@ pub fn run(request: &Request, mut out: Sink) -> Result<()> {
     match report.findings.len() {
         0 => Ok(()),
         count => Err(Fatal::integrity(format!(
-            "the archive is not verified: {count} {}",
-            if count == 1 { "finding" } else { "findings" }
+            "the archive is not verified: {}",
+            counted(count, "finding")
         ))),
     }
 }
@@ -206,7 +203,8 @@ pub fn verify(request: &Request) -> Result<Report> {
         .filter(|filed| request.part.holds(filed))
         .collect();
     let seen = check_files(&store, &chosen)?;
-    findings.extend(check_objects(&*store, &seen.named)?);
+    findings.extend(objects::check_names(&*store)?);
+    findings.extend(objects::check_named(&*store, &seen.named)?);
     findings.extend(seen.findings);
     findings.sort();
     findings.dedup();
@@ -245,7 +243,8 @@ fn too_old(ledger: &Ledger, trust: &Trust, now: i64) -> Option<Finding> {
     (age > max).then(|| {
         let hours = age / 3_600_000_000;
         let what = format!(
-            "its last entry is {hours} hours old; the archiver stopped, or newer ones were cut off"
+            "its last entry is {} old; the archiver stopped, or newer ones were cut off",
+            counted(hours, "hour")
         );
         Finding::new(Name::CheckpointOld, layout::CHECKPOINT, what)
     })
@@ -292,7 +291,7 @@ fn foreign_files(files: Vec<String>, ledger: &Ledger) -> Vec<Finding> {
 
 /// Checks files on all processors; tells how far it is on standard error where a person looks.
 fn check_files(store: &Arc<dyn Store>, chosen: &[&Filed]) -> Result<Seen> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new((Seen::default(), None)));
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Done::default()));
     let library = Library::new(store.clone());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -302,15 +301,18 @@ fn check_files(store: &Arc<dyn Store>, chosen: &[&Filed]) -> Result<Seen> {
                     let seen = check_file(&**store, filed, &library);
                     let mut done = done.lock().expect("a panic ends the process");
                     match seen {
-                        Ok(seen) => done.0.add(seen),
-                        Err(fatal) => done.1 = Some(fatal),
+                        Ok(seen) => done.seen.add(seen),
+                        Err(fatal) => done.failed = Some(fatal),
                     }
-                    progress(next.load(Ordering::Relaxed).min(chosen.len()), chosen.len());
+                    done.files += 1;
+                    progress(done.files, chosen.len());
                 }
             });
         }
     });
-    let (mut seen, failed) = done.into_inner().expect("a panic ends the process");
+    let Done {
+        mut seen, failed, ..
+    } = done.into_inner().expect("a panic ends the process");
     match failed {
         Some(fatal) => Err(fatal),
         None => {
@@ -320,11 +322,32 @@ fn check_files(store: &Arc<dyn Store>, chosen: &[&Filed]) -> Result<Seen> {
     }
 }
 
+/// What all threads have done together.
+#[derive(Default)]
+struct Done {
+    seen: Seen,
+    files: usize,
+    failed: Option<Fatal>,
+}
+
+/// Told by one thread at a time, after each file.
 fn progress(done: usize, all: usize) {
     use std::io::IsTerminal as _;
-    let is_last = done == all;
-    if std::io::stderr().is_terminal() && (is_last || done.is_multiple_of(16)) {
-        eprint!("\r{done} of {all} files{}", if is_last { "\n" } else { "" });
+    if let Some(line) = progress_line(done, all)
+        && std::io::stderr().is_terminal()
+    {
+        eprint!("{line}");
+    }
+}
+
+/// What replaces the line before; the last one ends it.
+fn progress_line(done: usize, all: usize) -> Option<String> {
+    let files = counted(all, "file");
+    match done == all {
+        true => Some(format!("\r{done} of {files}\n")),
+        false => done
+            .is_multiple_of(16)
+            .then(|| format!("\r{done} of {files}")),
     }
 }
 
@@ -360,144 +383,33 @@ fn check_file(store: &dyn Store, filed: &Filed, library: &Library) -> Result<See
     Ok(seen)
 }
 
-/// Columns and policies, each read once.
-struct Library {
-    store: Arc<dyn Store>,
-    columns: Mutex<BTreeMap<Digest, Option<Arc<Columns>>>>,
-    policies: Mutex<BTreeMap<String, KeptPolicy>>,
-    event_ids: Mutex<BTreeMap<Digest, Option<String>>>,
-    findings: Mutex<Vec<Finding>>,
-}
-
-impl Library {
-    fn new(store: Arc<dyn Store>) -> Library {
-        Library {
-            store,
-            columns: Mutex::default(),
-            policies: Mutex::default(),
-            event_ids: Mutex::default(),
-            findings: Mutex::default(),
-        }
-    }
-
-    fn columns(&self, digest: Digest) -> Result<Option<Arc<Columns>>> {
-        let mut known = self.columns.lock().expect("a panic ends the process");
-        if let Some(columns) = known.get(&digest) {
-            return Ok(columns.clone());
-        }
-        let path = layout::columns(digest);
-        let bytes = store::get(&*self.store, &path)?;
-        let bytes = bytes.filter(|bytes| Digest::of(bytes) == digest);
-        let columns = bytes.and_then(|bytes| Columns::parse(&bytes).ok());
-        if columns.is_none() {
-            let what = "it is missing, or not what its name says";
-            let mut findings = self.findings.lock().expect("a panic ends the process");
-            findings.push(Finding::new(Name::Object, path, what));
-        }
-        let columns = columns.map(Arc::new);
-        known.insert(digest, columns.clone());
-        Ok(columns)
-    }
-
-    /// The column that names the event. That a context is missing is told once, as an object.
-    fn event_id(&self, context: Digest) -> Result<Option<String>> {
-        let mut known = self.event_ids.lock().expect("a panic ends the process");
-        if let Some(name) = known.get(&context) {
-            return Ok(name.clone());
-        }
-        let bytes = store::get(&*self.store, &layout::context(context))?;
-        let bytes = bytes.filter(|bytes| Digest::of(bytes) == context);
-        let parsed = bytes.and_then(|bytes| Context::parse(&bytes).ok());
-        let name = parsed.map(|context| context.facts().event_id.clone());
-        known.insert(context, name.clone());
-        Ok(name)
-    }
-
-    fn into_findings(self) -> Vec<Finding> {
-        self.findings
-            .into_inner()
-            .expect("a panic ends the process")
-    }
-}
-
-impl Policies for Library {
-    fn get(&self, digest: &str) -> KeptPolicy {
-        let mut known = self.policies.lock().expect("a panic ends the process");
-        let text = || {
-            let wanted = Digest::parse(digest)?;
-            let bytes = store::get(&*self.store, &layout::policy(wanted)).ok()??;
-            (Digest::of(&bytes) == wanted).then_some(bytes)
-        };
-        let read = || match text() {
-            None => KeptPolicy::Missing,
-            Some(bytes) => match std::str::from_utf8(&bytes).ok().and_then(Policy::parse) {
-                Some(policy) => KeptPolicy::Policy(Box::new(policy)),
-                None => KeptPolicy::Unreadable,
-            },
-        };
-        known.entry(digest.to_owned()).or_insert_with(read).clone()
-    }
-}
-
-/// The objects that rows name are there, and are what they are named by.
-fn check_objects(store: &dyn Store, named: &BTreeSet<(Kept, String)>) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    let mut wanted: BTreeSet<(Kept, String)> = named.clone();
-    while let Some((kept, name)) = wanted.pop_first() {
-        let mut fault = |path: &str, what: &str| {
-            findings.push(Finding::new(Name::Object, path, what));
-        };
-        let Some(digest) = Digest::parse(&name) else {
-            fault(&name, "a row names an object by this, which is no digest");
-            continue;
-        };
-        let path = match kept {
-            Kept::Model | Kept::Package => layout::model(digest),
-            Kept::Policy => layout::policy(digest),
-            Kept::Runtime => layout::runtime(digest),
-            Kept::Config => layout::config(digest),
-            Kept::Schema => layout::schema(digest),
-            Kept::Context => layout::context(digest),
-        };
-        match store::get(store, &path)? {
-            None => fault(&path, "rows name it, and it is not there"),
-            Some(bytes) if Digest::of(&bytes) != digest => {
-                fault(&path, "it is not what its name says");
-            }
-            Some(bytes) if kept == Kept::Package => {
-                // A list as `sha256sum` prints it.
-                let list = String::from_utf8_lossy(&bytes).into_owned();
-                let files = list.lines().filter_map(|line| line.split_once("  "));
-                wanted.extend(files.map(|(digest, _)| (Kept::Model, digest.to_owned())));
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(findings)
-}
-
 impl Report {
     fn to_text(&self) -> String {
-        let mut lines = vec![
-            format!("archive     {}", self.archive),
-            format!(
+        let mut lines = vec![format!("archive     {}", self.archive)];
+        // Known from archive.json alone; that it lacks is a finding.
+        if !self.evidence_topic.is_empty() {
+            lines.push(format!(
                 "evidence    topic {} of cluster {}",
                 self.evidence_topic, self.cluster
-            ),
-        ];
+            ));
+        }
+        let entries = counted(self.entries, "entry");
         lines.push(match &self.checkpoint {
             Some(head) => format!(
-                "checkpoint  {} of {} entries, the last of {}, root {}",
+                "checkpoint  {} of {entries}, the last of {}, root {}",
                 head.size,
-                self.entries,
                 show_time(head.time),
                 head.root
             ),
-            None => format!("checkpoint  none; {} entries", self.entries),
+            None => format!("checkpoint  none; {entries}"),
         });
         lines.push(format!(
-            "signed      {} segments of {} streams: {} scored, {} rejected, {} gaps",
-            self.segments, self.streams, self.scored, self.rejected, self.gaps
+            "signed      {} of {}: {} scored, {} rejected, {}",
+            counted(self.segments, "segment"),
+            counted(self.streams, "stream"),
+            self.scored,
+            self.rejected,
+            counted(self.gaps, "gap")
         ));
         let part = if self.whole {
             "all"
@@ -505,9 +417,9 @@ impl Report {
             "a part, as asked"
         };
         lines.push(format!(
-            "read        {} files ({part}), {} rows, {:.1} MB, in {:.1} s",
-            self.files,
-            self.rows,
+            "read        {} ({part}), {}, {:.1} MB, in {:.1} s",
+            counted(self.files, "file"),
+            counted(self.rows, "row"),
             self.bytes as f64 / 1e6,
             self.seconds
         ));
@@ -520,12 +432,12 @@ impl Report {
         lines.extend(self.findings.iter().map(|finding| format!("✘ {finding}")));
         lines.push(match self.findings.len() {
             0 if !self.whole => format!(
-                "✔ verified as far as read: the ledger, and {} of {} files",
-                self.files, self.segments
+                "✔ verified as far as read: the ledger, and {} of {}",
+                self.files,
+                counted(self.segments, "file")
             ),
             0 => "✔ verified: nothing that was signed is altered, missing or added".to_owned(),
-            1 => "✘ not verified: 1 finding".to_owned(),
-            count => format!("✘ not verified: {count} findings"),
+            count => format!("✘ not verified: {}", counted(count, "finding")),
         });
         lines.join("\n") + "\n"
     }
@@ -545,4 +457,52 @@ pub fn show_time(micros: i64) -> String {
 #[must_use]
 pub fn violation(message: impl Into<String>) -> Fatal {
     Fatal::new(Exit::Integrity, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_ends_once() {
+        let lines: Vec<String> = (1..=40)
+            .filter_map(|done| progress_line(done, 40))
+            .collect();
+        let wanted = ["\r16 of 40 files", "\r32 of 40 files", "\r40 of 40 files\n"];
+        assert_eq!(lines, wanted);
+        assert_eq!(progress_line(1, 1).unwrap(), "\r1 of 1 file\n");
+    }
+
+    #[test]
+    fn one_is_told_in_the_singular_and_what_is_not_known_not_at_all() {
+        let report = Report {
+            archive: "0".repeat(64),
+            cluster: String::new(),
+            evidence_topic: String::new(),
+            entries: 1,
+            checkpoint: None,
+            streams: 1,
+            segments: 1,
+            whole: false,
+            files: 1,
+            bytes: 0,
+            rows: 1,
+            scored: 1,
+            rejected: 0,
+            gaps: 1,
+            told: Vec::new(),
+            seconds: 0.0,
+            findings: Vec::new(),
+        };
+        let text = report.to_text();
+        assert!(text.contains("none; 1 entry\n"), "{text}");
+        let signed = "1 segment of 1 stream: 1 scored, 0 rejected, 1 gap\n";
+        assert!(text.contains(signed), "{text}");
+        assert!(
+            text.contains("1 file (a part, as asked), 1 row, "),
+            "{text}"
+        );
+        assert!(text.contains("1 of 1 file\n"), "{text}");
+        assert!(!text.contains("evidence"), "{text}");
+    }
 }

@@ -452,6 +452,33 @@ fn with_another_key_nothing_is_believed() {
 }
 
 #[test]
+fn no_command_hides_that_the_ledger_is_altered() {
+    let Some(archive) = at_rest() else { return };
+    let archive = archive.copy("audit-ledger");
+    fs::remove_file(archive.folder.join("archive.json")).unwrap();
+    for command in ["prove", "replay", "show", "explain"] {
+        let ended = archive.audit(command, &["audit:0:100"]);
+        assert_eq!(ended.code, 4, "{command}: {ended}");
+        let words = "the ledger is not what was signed: archive ";
+        assert!(ended.stderr.contains(words), "{command}: {ended}");
+    }
+    let shown = archive.audit("show", &["audit:0:100"]).stdout;
+    assert!(shown.contains(" of audit.evidence\n"), "{shown}");
+    let verified = archive.audit("verify", &[]).stdout;
+    assert!(verified.starts_with("archive "), "{verified}");
+    assert!(!verified.contains("\nevidence "), "{verified}");
+}
+
+#[test]
+fn what_was_not_scored_is_not_replayed_and_is_told_why() {
+    let Some(archive) = at_rest() else { return };
+    let ended = archive.audit("replay", &["audit:3:0"]);
+    assert_eq!((ended.code, &*ended.stdout), (1, ""), "{ended}");
+    let words = "the event was rejected as malformed in decode";
+    assert!(ended.stderr.contains(words), "{ended}");
+}
+
+#[test]
 fn what_is_asked_wrongly_or_of_nobody_is_said() {
     let Some(archive) = at_rest() else { return };
     let here = kit::folder("audit-usage");
@@ -484,6 +511,30 @@ fn what_is_asked_wrongly_or_of_nobody_is_said() {
         (
             [&["replay", folder, "--partition", "9"], &trusting[..]].concat(),
             "nothing was scored there",
+        ),
+        (
+            [&["replay", folder, "e", "--partition", "0"], &trusting[..]].concat(),
+            "cannot be used with '--partition <P>'",
+        ),
+        (
+            [&["replay", folder, "e", "--sample", "2"], &trusting[..]].concat(),
+            "cannot be used with '--sample <N>'",
+        ),
+        (
+            [
+                &["replay", folder, "e", "--days", "2026-11-23"],
+                &trusting[..],
+            ]
+            .concat(),
+            "cannot be used with '--days",
+        ),
+        (
+            [
+                &["prove", folder, "audit:0:100", "--out", "nowhere/proof"],
+                &trusting[..],
+            ]
+            .concat(),
+            "cannot create nowhere/proof",
         ),
         (
             [&["verify", folder, "--partition", "9"], &trusting[..]].concat(),

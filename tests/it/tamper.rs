@@ -103,3 +103,32 @@ fn each_way_to_alter_an_archive_has_its_finding_in_two_verifiers() {
     let verifier = [python, "-B", verifier.to_str().unwrap()];
     judge_all(&verifier, &folder, &expected, &passed_over);
 }
+
+#[test]
+fn a_file_that_is_no_checkpoint_is_wrong_usage_of_both() {
+    let Some(python) = kit::python() else { return };
+    let kept = kit::folder("kept-file").join("notes.txt");
+    std::fs::write(&kept, "buy milk\n").unwrap();
+    let data = root().join("tests/data");
+    let verifier = root().join("deploy/verify/verify.py");
+    let verifiers: [&[&Path]; 2] = [
+        &[
+            Path::new(env!("CARGO_BIN_EXE_probity")),
+            Path::new("verify"),
+        ],
+        &[&python, Path::new("-B"), &verifier],
+    ];
+    for verifier in verifiers {
+        let ended = Command::new(verifier[0])
+            .args(&verifier[1..])
+            .arg(data.join("golden"))
+            .arg("--trust")
+            .arg(data.join("golden.trust.toml"))
+            .arg("--checkpoint")
+            .arg(&kept)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2), "{verifier:?}: {said}");
+    }
+}

@@ -16,7 +16,8 @@ use crate::archive::fixture::{NOON, Topic};
 use crate::archive::layout;
 use crate::decide::Policy;
 use crate::evidence::{
-    Context, Facts, Flags, Kind, Payload, Place, Seal, Verdict, lay_out, row_schema,
+    Context, Facts, Flags, Kind, Payload, Place, Seal, ShadowFacts, Verdict, lay_out, row_schema,
+    with_shadows,
 };
 use crate::keys::Commitment;
 use crate::record::{Decision, Digest, NextOffset, Offset, Reason, Rejection, Stage};
@@ -36,6 +37,7 @@ struct Package<'a> {
     input_topic_id: &'a str,
     policy: Policy,
     has_margin: bool,
+    has_shadow: bool,
     events: &'a [(&'a str, DataType)],
     features: &'a [(&'a str, DataType)],
 }
@@ -51,6 +53,7 @@ pub fn first() -> Model {
         input_topic_id: "input-1",
         policy: Policy::new("2023-11", 0.5, 0.75).unwrap(),
         has_margin: true,
+        has_shadow: false,
         events: &[
             ("id", DataType::Utf8),
             ("time", time()),
@@ -68,7 +71,7 @@ pub fn first() -> Model {
     })
 }
 
-/// Thresholds that 32 bits do not hold, no margin, and other columns. `input_topic_id` is another one
+/// Thresholds that 32 bits do not hold, no margin, a shadow, and other columns. `input_topic_id` is another one
 /// where the input topic was created again.
 pub fn second(input_topic_id: &str) -> Model {
     model(Package {
@@ -76,6 +79,7 @@ pub fn second(input_topic_id: &str) -> Model {
         input_topic_id,
         policy: Policy::new("2023-12", 0.1, 0.9).unwrap(),
         has_margin: false,
+        has_shadow: true,
         events: &[
             ("id", DataType::Utf8),
             ("time", time()),
@@ -102,12 +106,8 @@ fn model(package: Package<'_>) -> Model {
         let field = |(name, kind): &(&str, DataType)| Field::new(*name, kind.clone(), true);
         named.iter().map(field).collect()
     };
-    let files = [
-        ("model.onnx", format!("no model, version {version}\n")),
-        ("model.toml", format!("version = \"{version}\"\n")),
-    ];
-    let line = |(name, text): &(&str, String)| format!("{}  {name}\n", Digest::of(text.as_bytes()));
-    let list: String = files.iter().map(line).collect();
+    let ([onnx, manifest], list) = files(version);
+    let shadow = package.has_shadow.then(|| files(SHADOW));
     let config = "[input]\ntopic = \"payments\"\n".to_owned();
     let schema = "{\"type\":\"record\",\"name\":\"payment\",\"fields\":[]}\n".to_owned();
     let runtime = "{\"library\":{\"name\":\"onnxruntime\",\"version\":\"1.32.0\"}}\n".to_owned();
@@ -121,7 +121,7 @@ fn model(package: Package<'_>) -> Model {
         event_time: "event_time".into(),
         model_name: "card-risk".into(),
         model_version: (*version).into(),
-        model_sha256: digest(&files[0].1).to_string(),
+        model_sha256: digest(&onnx).to_string(),
         package_sha256: digest(&list).to_string(),
         policy_version: policy.version().into(),
         policy_sha256: policy.digest().to_string(),
@@ -135,24 +135,53 @@ fn model(package: Package<'_>) -> Model {
         },
         config_sha256: digest(&config).to_string(),
         commitment_key: commitment().id(),
-        shadows: Vec::new(),
+        shadows: shadow.iter().map(shadow_facts).collect(),
     };
     let schema_of_rows = row_schema(&fields(package.events), &fields(package.features), &[]);
+    let schema_of_rows = with_shadows(&schema_of_rows.unwrap(), facts.shadows.len());
     let kept =
         |path: fn(Digest) -> String, text: &str| (path(digest(text)), text.to_owned().into());
+    let packaged = [([onnx, manifest], list)].into_iter().chain(shadow);
+    let packaged = packaged.flat_map(|([onnx, manifest], list)| [onnx, manifest, list]);
+    let mut objects: Vec<_> = packaged.map(|file| kept(layout::model, &file)).collect();
+    objects.extend([
+        kept(layout::policy, &policy.canonical()),
+        kept(layout::runtime, &runtime),
+        kept(layout::config, &config),
+        kept(layout::schema, &schema),
+    ]);
     Model {
         context: Arc::new(Context::new(&schema_of_rows.unwrap(), facts)),
-        objects: vec![
-            kept(layout::model, &files[0].1),
-            kept(layout::model, &files[1].1),
-            kept(layout::model, &list),
-            kept(layout::policy, &policy.canonical()),
-            kept(layout::runtime, &runtime),
-            kept(layout::config, &config),
-            kept(layout::schema, &schema),
-        ],
+        objects,
         policy: package.policy,
         has_margin: package.has_margin,
+    }
+}
+
+/// The version of the package that scores beside the second model.
+const SHADOW: &str = "3.0.0";
+
+/// The files of a package, and the list of them.
+fn files(version: &str) -> ([String; 2], String) {
+    let [onnx, manifest] = [
+        format!("no model, version {version}\n"),
+        format!("version = \"{version}\"\n"),
+    ];
+    let digest = |text: &str| Digest::of(text.as_bytes());
+    let list = format!(
+        "{}  model.onnx\n{}  model.toml\n",
+        digest(&onnx),
+        digest(&manifest)
+    );
+    ([onnx, manifest], list)
+}
+
+fn shadow_facts((_, list): &([String; 2], String)) -> ShadowFacts {
+    ShadowFacts {
+        model_name: "card-risk".into(),
+        model_version: SHADOW.into(),
+        package_sha256: Digest::of(list.as_bytes()).to_string(),
+        policy_version: "2024-01".into(),
     }
 }
 
@@ -171,7 +200,7 @@ impl Model {
         };
         let places: Vec<Place> = (0..rows).map(place).collect();
         let verdicts: Vec<_> = places.iter().map(|place| self.verdict(place)).collect();
-        let (mut events, mut features) = (Vec::new(), Vec::new());
+        let (mut events, mut features, mut shadows) = (Vec::new(), Vec::new(), Vec::new());
         for (at, field) in self.context.schema().fields().iter().enumerate() {
             let (name, kind) = (field.name().as_str(), field.data_type());
             if name == "event_id" {
@@ -180,10 +209,17 @@ impl Model {
                 events.push(column(kind, at, &places, has_event));
             } else if name.starts_with("feature_") {
                 features.push(column(kind, at, &places, has_features));
+            } else if name.starts_with("shadow_") {
+                shadows.push(shadow(kind, &places));
             }
         }
         let schema = self.context.schema();
-        let batch = lay_out(schema, &places, &verdicts, &[events, features].concat());
+        let batch = lay_out(
+            schema,
+            &places,
+            &verdicts,
+            &[events, features, shadows].concat(),
+        );
         topic.send(&self.context, &places, &batch, time);
     }
 
@@ -366,6 +402,22 @@ fn ids(partition: i32, places: &[Place]) -> ArrayRef {
         has_event(place).then(|| format!("{prefix}-{of:04}"))
     };
     Arc::new(places.iter().map(id).collect::<StringArray>())
+}
+
+/// What the shadow says of rows that are scored, its score or its decision: nothing where it failed.
+fn shadow(kind: &DataType, places: &[Place]) -> ArrayRef {
+    let policy = Policy::new("2024-01", 0.25, 0.75).unwrap();
+    let scores = places.iter().map(|place| {
+        let has_one = place.kind == Kind::Scored && place.offset.0 % 13 != 4;
+        has_one.then(|| f32::from_bits(*cycle(&SCORES, place.offset.0 + 3)))
+    });
+    match kind {
+        DataType::Float32 => Arc::new(scores.collect::<Float32Array>()),
+        _ => {
+            let decided = scores.map(|score| Some(policy.by_thresholds(score?).as_str()));
+            Arc::new(decided.collect::<StringArray>())
+        }
+    }
 }
 
 /// Values of this type for the rows that have one.

@@ -139,19 +139,33 @@ fn a_checkpoint_that_was_kept_must_be_of_this_ledger() {
             "checkpoint-signature",
         ),
         ("larger", of(largest + 1).sign(&[&keys.log[0]]), "rollback"),
-        ("none", "a checkpoint".to_owned(), "checkpoint-signature"),
+        (
+            "none",
+            note.replacen(&format!("\n{smallest}\n"), "\nmany\n", 1),
+            "checkpoint-signature",
+        ),
     ] {
         let path = kept(name, &note);
         let found = archive.findings(&["--checkpoint", &older, "--checkpoint", &path]);
-        let object = "the checkpoint that was kept".to_owned();
-        assert_eq!(found, [(finding.to_owned(), object)], "{name}");
+        assert_eq!(found, [(finding.to_owned(), path)], "{name}");
     }
+    // Each is told, also where both are wrong in the same way.
+    let others = ["one", "two"].map(|name| kept(name, &elsewhere.sign(&[&keys.log[0]])));
+    let found = archive.findings(&["--checkpoint", &others[0], "--checkpoint", &others[1]]);
+    let wanted = others.map(|path| ("checkpoint-signature".to_owned(), path));
+    assert_eq!(found, wanted);
+    let unsigned = kept("unsigned", "a checkpoint\n");
+    let ended = archive.audit("verify", &["--checkpoint", &unsigned]);
+    assert_eq!(ended.code, 2, "{ended}");
+    let said = format!("{unsigned} is no checkpoint");
+    assert!(ended.stderr.contains(&said), "{ended}");
 
     // What is cut off leaves no trace but that.
     let cut = archive.copy("audit-cut");
     let below = sizes[sizes.len() - 2];
     fs::remove_file(cut.folder.join(format!("ledger/cp/{largest}"))).unwrap();
     fs::write(cut.folder.join("ledger/checkpoint"), read(below)).unwrap();
+    fs::remove_dir_all(cut.folder.join("ledger/tile")).unwrap();
     let number = |n: u64| cut.folder.join(format!("ledger/entry/{n:03}"));
     for n in below..largest {
         let text = fs::read_to_string(number(n)).unwrap();
@@ -163,11 +177,5 @@ fn a_checkpoint_that_was_kept_must_be_of_this_ledger() {
     }
     assert_eq!(cut.findings(&[]), []);
     let found = cut.findings(&["--checkpoint", &newest]);
-    assert_eq!(
-        found,
-        [(
-            "rollback".to_owned(),
-            "the checkpoint that was kept".to_owned()
-        )]
-    );
+    assert_eq!(found, [("rollback".to_owned(), newest)]);
 }

@@ -252,3 +252,33 @@ def key_by_a_retired_log_key(archive):
 @mutant(Threat.RETIRED, "checkpoint-signature")
 def checkpoint_of_a_retired_key(archive):
     archive.put_checkpoint(NEWEST + 1, LOG)
+
+
+# Names and lengths.
+
+
+@mutant(Threat.MISTAKEN, "entry-malformed")
+def file_among_entries(archive):
+    """As a file manager leaves it."""
+    archive.write("ledger/entry/.DS_Store", b"\0")
+
+
+@mutant(Threat.MISTAKEN, "entry-malformed")
+def entry_under_two_names(archive):
+    archive.write("ledger/entry/x000/007", archive.read("ledger/entry/007"))
+
+
+@mutant(Threat.MISTAKEN, "entry-missing")
+def entry_far_beyond_all_others(archive):
+    archive.write("ledger/entry/x123/456", archive.read("ledger/entry/007"))
+
+
+@mutant(Threat.MISTAKEN, "entry-malformed")
+def entry_that_no_bundle_can_hold(archive):
+    facts = {"why": "x" * 65_536}
+    archive.append("event", {"kind": "stopped", "instance": "archiver-0", "facts": facts}, NEXT_ARCHIVER)
+
+
+@mutant(Threat.MISTAKEN, "checkpoint-signature")
+def checkpoint_under_another_size(archive):
+    archive.write("ledger/cp/18", archive.read("ledger/cp/17"))

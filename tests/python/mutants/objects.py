@@ -77,6 +77,33 @@ def columns_text_missing(archive):
     archive.remove(f"columns/{archive.entry(FIRST)['columns']}.txt")
 
 
+def shadow_of(archive: Forger) -> str:
+    return object_of(archive, "shadow_1_package_sha256")
+
+
+@mutant(Threat.REPLACED, "object")
+def package_of_a_shadow_missing(archive):
+    archive.remove(f"models/{shadow_of(archive)}")
+
+
+@mutant(Threat.REPLACED, "object")
+def model_of_a_shadow_missing(archive):
+    lines = archive.read(f"models/{shadow_of(archive)}").decode().splitlines()
+    [digest] = [each.split()[0] for each in lines if each.endswith("  model.onnx")]
+    archive.remove(f"models/{digest}")
+
+
+@mutant(Threat.REPLACED, "object")
+def object_that_no_row_names_is_another(archive):
+    archive.write(f"models/{sha256(b'this')}", b"that")
+
+
+@mutant(Threat.REPLACED, "object")
+def object_without_a_digest(archive):
+    """As a file manager leaves it."""
+    archive.write("configs/.DS_Store", b"\0")
+
+
 # What follows from the entries.
 
 
@@ -127,6 +154,51 @@ def entry_that_names_no_fold(archive):
     resign(archive)
 
 
+@mutant(Threat.DERIVED, "entry-order")
+def fold_of_more_entries_than_there_are(archive):
+    archive.write("ledger/state/512", archive.read("ledger/state/256"))
+
+
+@mutant(Threat.DERIVED, "entry-order")
+def fold_of_no_number(archive):
+    archive.write("ledger/state/junk", archive.read("ledger/state/256"))
+
+
+@mutant(Threat.DERIVED, "entry-order")
+def fold_of_all_entries_that_no_entry_will_name(archive):
+    archive.write(f"ledger/state/{archive.entries()}", archive.read("ledger/state/256"))
+
+
+@mutant(Threat.DERIVED, "entry-order")
+def fold_of_no_entries(archive):
+    archive.write("ledger/state/0", archive.read("ledger/state/256"))
+
+
+@mutant(Threat.DERIVED, "tile")
+def tile_beyond_the_entries(archive):
+    archive.write("ledger/tile/0/007", archive.read("ledger/tile/0/000"))
+
+
+@mutant(Threat.DERIVED, "tile")
+def bundle_beyond_the_entries(archive):
+    archive.write("ledger/tile/entries/007", archive.read("ledger/tile/entries/000"))
+
+
+@mutant(Threat.DERIVED, "tile")
+def tile_under_another_level(archive):
+    archive.write("ledger/tile/00/000", archive.read("ledger/tile/0/000"))
+
+
+@mutant(Threat.DERIVED, "tile")
+def tile_under_another_number(archive):
+    archive.write("ledger/tile/0/x000/000", archive.read("ledger/tile/0/000"))
+
+
+@mutant(Threat.DERIVED, "tile")
+def whole_tile_under_the_name_of_a_part(archive):
+    archive.write("ledger/tile/0/000.p/256", archive.read("ledger/tile/0/000"))
+
+
 # Another archive.
 
 
@@ -143,3 +215,23 @@ def archive_of_another_format(archive):
 @mutant(Threat.FOREIGN, "archive")
 def archive_whose_id_does_not_follow(archive):
     archive.alter("archive.json", lambda data: data.replace(b'"cluster_id":"cluster"', b'"cluster_id":"another"'))
+
+
+@mutant(Threat.FOREIGN, "archive")
+def archive_document_that_names_another_topic(archive):
+    archive.alter("archive.json", lambda data: data.replace(b'"payments.evidence"', b'"refunds.evidence"'))
+
+
+@mutant(Threat.FOREIGN, "archive")
+def archive_document_with_a_key_too_many(archive):
+    archive.alter("archive.json", lambda data: data.replace(b"}\n", b',"owner":"another bank"}\n'))
+
+
+@mutant(Threat.FOREIGN, "archive")
+def archive_document_written_otherwise(archive):
+    archive.alter("archive.json", lambda data: data.replace(b'":', b'": '))
+
+
+@mutant(Threat.FOREIGN, "archive")
+def archive_document_with_a_line_too_many(archive):
+    archive.alter("archive.json", lambda data: data + b"\n")

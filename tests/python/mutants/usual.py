@@ -56,6 +56,14 @@ def fold_missing(archive):
 
 
 @mutant(Threat.USUAL, "gap", "in-flight", kept=True)
+def fold_before_its_entry(archive):
+    """Who made it died before the entry that names it, or is about to put it."""
+    for _ in range(archive.entries(), 512):
+        archive.append("heartbeat", {}, NEXT_ARCHIVER)
+    archive.write("ledger/state/512", b"a fold\n")
+
+
+@mutant(Threat.USUAL, "gap", "in-flight", kept=True)
 def folders_of_the_store(archive):
     """What a crash leaves where no reader looks."""
     data = archive.read(archive.segment(NEWEST))

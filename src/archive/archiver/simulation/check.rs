@@ -208,7 +208,14 @@ impl World {
         *memory.objects.lock().unwrap() = self.objects.clone();
         let store: Arc<dyn Store> = Arc::new(memory);
         let trust = &identity("").keys.trust;
-        let ledger = audit::ledger::read(&store, trust, &self.board).unwrap();
+        let place = "the board".to_owned();
+        let kept = self.board.iter().cloned();
+        let kept = kept.map(|note| audit::ledger::KeptNote {
+            place: place.clone(),
+            note,
+        });
+        let kept: Vec<_> = kept.collect();
+        let ledger = audit::ledger::read(&store, trust, &kept).unwrap();
         if ledger.signed() != entries || !ledger.findings.is_empty() {
             let signed = ledger.signed();
             let findings = ledger.findings;
