@@ -56,4 +56,5 @@ pub mod native;
 pub mod clock;
 pub mod laps;
 pub mod patience;
+pub mod words;
 pub mod crash;
