@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::record::Digest;
+pub use clients::refused_client;
 use kafka::Kafka;
 pub use kafka::{Properties, is_secret};
 pub use layers::{Environment, environment};
@@ -101,7 +102,7 @@ pub struct Batch {
     pub max_rows: usize,
     /// Sum of the values of one round.
     pub max_bytes: usize,
-    /// How long a round waits for more rows once it has one.
+    /// How long after the end of the last round the next one waits for more rows, once it has one.
     pub linger: Duration,
 }
 
