@@ -67,13 +67,21 @@ pub struct Identity {
 
 impl Identity {
     fn signer(&self) -> Result<&Signer> {
-        self.keys.archiver.as_ref().ok_or_else(|| {
-            Fatal::usage(
-                "there is no archiver.key, which signs what is archived; see `keys.folder`, and make \
-                 keys with `probity keys init`",
-            )
-        })
+        signer(&self.keys)
     }
+}
+
+/// What signs entries.
+///
+/// # Errors
+/// When the archiver's key is not there.
+pub fn signer(keys: &Keys) -> Result<&Signer> {
+    keys.archiver.as_ref().ok_or_else(|| {
+        Fatal::usage(
+            "there is no archiver.key, which signs what is archived; see `keys.folder`, and make \
+             keys with `probity keys init`",
+        )
+    })
 }
 
 /// Who holds this partition of the evidence keeps the head.
