@@ -267,9 +267,10 @@ pub struct Limits {
     /// First wait before a retry; it doubles up to the next one.
     pub retry_backoff_min: Duration,
     pub retry_backoff_max: Duration,
-    /// What did not succeed within it stops the process.
+    /// What did not succeed within it, tries and waits together, stops the process. The first try may take the
+    /// time of its call.
     pub retry_timeout: Duration,
-    /// A thread that did not tick for longer fails `/livez`.
+    /// A thread that did not tick for longer fails `/livez`. Above what one call to Kafka or the store may take.
     pub stuck_after: Duration,
 }
 
