@@ -1,7 +1,8 @@
 //! Health and metrics over HTTP: `/livez`, `/readyz` and `/metrics`.
 //!
 //! Each worker thread owns one [`Part`] of [`Health`] and writes only that; this module only reads.
-//! `/livez` asks whether threads tick, never whether Kafka answers: a restart mends no broker.
+//! `/livez` asks whether threads tick, which they also do between calls that are tried again, never whether Kafka
+//! or a store answers: a restart mends neither. One call that does not end within `limits.stuck_after` fails it.
 //! `/readyz` says in sentences what keeps the process from its work. Neither waits for a worker:
 //! every lock is held for a few instructions.
 
@@ -52,7 +53,6 @@ struct Status {
     assigned: Option<usize>,
     /// Why, by partition.
     refused: BTreeMap<i32, String>,
-    blocked: Option<String>,
     stopped: bool,
 }
 
@@ -141,7 +141,8 @@ impl Part {
         }
     }
 
-    /// Says that the thread runs. Every round, idle or not, and every wait between retries.
+    /// Says that the thread runs. Every round, idle or not, before each try of a call that is tried again, and
+    /// around the waits in between: what is silent for long is one call that does not end.
     pub fn tick(&self, now: Instant) {
         self.last_tick
             .store(ticks(self.epoch, now), Ordering::Relaxed);
@@ -163,15 +164,6 @@ impl Part {
         self.status().refused.remove(&partition);
     }
 
-    /// The thread waits for something outside, on all its partitions: why, and what to do.
-    pub fn block(&self, sentence: impl Into<String>) {
-        self.status().blocked = Some(sentence.into());
-    }
-
-    pub fn unblock(&self) {
-        self.status().blocked = None;
-    }
-
     /// The thread has ended and will not tick again.
     pub fn stop(&self) {
         self.status().stopped = true;
@@ -191,9 +183,6 @@ impl Status {
         }
         if self.assigned.is_none() {
             reasons.push(format!("{name}: has no assignment from its group yet"));
-        }
-        if let Some(sentence) = &self.blocked {
-            reasons.push(format!("{name}: blocked: {sentence}"));
         }
         for (partition, sentence) in &self.refused {
             reasons.push(format!(
@@ -330,18 +319,11 @@ mod tests {
         health
             .lane(0)
             .refuse(2, "the topic was re-created; run probity topics create");
-        health
-            .archive()
-            .block("the store does not answer; see archive.url");
         assert_eq!(
             health.not_ready(),
-            [
-                "lane 0: partition 2 is refused: the topic was re-created; run probity topics create",
-                "archive: blocked: the store does not answer; see archive.url",
-            ]
+            ["lane 0: partition 2 is refused: the topic was re-created; run probity topics create"]
         );
         health.lane(0).clear(2);
-        health.archive().unblock();
         assert!(health.not_ready().is_empty());
         health.drain();
         health.lane(1).stop();

@@ -62,16 +62,57 @@ impl Fatal {
 
 impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        let mut told = self.message.clone();
         let mut source = self.source.as_deref().map(|s| s as &dyn StdError);
         while let Some(error) = source {
-            write!(f, ": {error}")?;
+            let cause = error.to_string();
+            // Many errors repeat their source in their own text.
+            if !told.contains(&cause) {
+                told = format!("{told}: {cause}");
+            }
             source = error.source();
         }
-        Ok(())
+        f.write_str(&told)
     }
 }
 
 impl StdError for Fatal {}
 
 pub type Result<T, E = Fatal> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Layer(&'static str, Option<Box<Layer>>);
+
+    impl fmt::Display for Layer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl StdError for Layer {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.1.as_deref().map(|layer| layer as &dyn StdError)
+        }
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let refused = || Some(Box::new(Layer("connection refused", None)));
+        let both = Layer("fetch: connection refused", refused());
+        let told = Fatal::unreachable("asking the broker").because(both);
+        assert_eq!(
+            told.to_string(),
+            "asking the broker: fetch: connection refused"
+        );
+        let apart = Layer("fetch", refused());
+        let told = Fatal::unreachable("asking the broker").because(apart);
+        assert_eq!(
+            told.to_string(),
+            "asking the broker: fetch: connection refused"
+        );
+    }
+}

@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use toml::de::DeTable;
 
 use crate::config::units;
 use crate::error::{Exit, Fatal, Result};
@@ -108,7 +109,7 @@ impl Keys {
     /// When there is one already, or the folder cannot be written.
     pub fn next(folder: &Path, role: Role) -> Result<(PathBuf, Verifier)> {
         let path = folder.join(TRUST);
-        let mut trust = Trust::load(&path)?;
+        let trust = Trust::load(&path)?;
         let Some(current) = trust.of(role).last() else {
             return Err(Fatal::usage(format!(
                 "{} names no key of role {role}",
@@ -118,10 +119,19 @@ impl Keys {
         let signer = Signer::generate(current.name())
             .map_err(|error| Fatal::usage("cannot make a key").because(error))?;
         let next = folder.join(format!("{role}-next.key"));
+        if next.try_exists().unwrap_or(true) {
+            return Err(Fatal::usage(format!(
+                "{} is there already: one change at a time. if trust.toml names it, put it in the place of \
+                 {} and retire the old key with `probity ledger retire`; if not, nobody trusts it: remove it",
+                next.display(),
+                file_of(role)
+            )));
+        }
+        let text = read(&path)?.unwrap_or_default();
+        let text = with_key(&text, role, signer.verifier());
         write_new(&next, &format!("{}\n", signer.to_secret()), true)?;
         let key = signer.verifier().clone();
-        trust.of_mut(role).push(key.clone());
-        replace(&path, &trust.to_toml())?;
+        replace(&path, &text)?;
         Ok((next, key))
     }
 
@@ -298,9 +308,21 @@ impl Trust {
                 .collect();
             text += &format!("{role} = [{}]\n", keys.join(", "));
         }
-        let hours = self.max_age.as_secs() / 3600;
-        text + &format!("# How old a checkpoint may be.\nmax_age = \"{hours}h\"\n")
+        let age = units::show_duration(self.max_age);
+        text + &format!("# How old a checkpoint may be.\nmax_age = \"{age}\"\n")
     }
+}
+
+/// The text of `trust.toml` with one more key behind the last one of a role, which has one. All else stays as
+/// whoever verifies has written it.
+fn with_key(text: &str, role: Role, key: &Verifier) -> String {
+    let table = DeTable::parse(text).expect("it was read just before");
+    let entries = table.get_ref().iter();
+    let mut lists = entries.filter(|(name, _)| name.get_ref() == role.as_str());
+    let (_, list) = lists.next().expect("the role has a key");
+    let keys = list.get_ref().as_array().expect("keys are a list");
+    let last = keys.iter().last().expect("the role has a key").span().end;
+    format!("{}, \"{key}\"{}", &text[..last], &text[last..])
 }
 
 /// Commits to payloads without giving them away: HMAC-SHA256 under a secret key. A plain hash of a
@@ -471,10 +493,33 @@ mod tests {
         assert_eq!(signers, [first.log[0].clone(), key.clone()]);
         assert_eq!(keys.trust.log, signers);
         assert_eq!(keys.trust.scorer, first.scorer);
-        assert!(
-            Keys::next(folder.path(), Role::Log).is_err(),
-            "one at a time"
-        );
+        let again = Keys::next(folder.path(), Role::Log).unwrap_err();
+        assert!(again.message.contains("one change at a time"), "{again}");
+        assert!(!again.message.contains("folder"), "{again}");
+    }
+
+    #[test]
+    fn the_next_key_changes_nothing_else_that_a_verifier_has_written() {
+        let folder = tempfile::tempdir().unwrap();
+        Keys::create(folder.path(), "bank.example").unwrap();
+        let path = folder.path().join(TRUST);
+        let made = std::fs::read_to_string(&path).unwrap();
+        assert!(made.contains("\nmax_age = \"26h\"\n"), "{made}");
+        let strict = made
+            .replace(
+                "max_age = \"26h\"",
+                "max_age = \"90m\" # as agreed with audit",
+            )
+            .replace("scorer = [", "scorer = [ # of both sites\n  ")
+            .replace("\"]\noperator", "\",\n]\noperator");
+        std::fs::write(&path, &strict).unwrap();
+        let (_, key) = Keys::next(folder.path(), Role::Scorer).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.replace(&format!(", \"{key}\""), ""), strict);
+        let trust = Trust::load(&path).unwrap();
+        assert_eq!(trust.max_age, Duration::from_secs(90 * 60));
+        assert_eq!(trust.scorer.len(), 2);
+        assert_eq!(trust.scorer[1], key);
     }
 
     #[test]

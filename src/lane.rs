@@ -28,7 +28,7 @@ use crate::evidence::{Context, Facts, Range, RowTooLarge, Seal, Writer};
 use crate::laps::{Laps, Step};
 use crate::native;
 use crate::package::Edition;
-use crate::patience::Patience;
+use crate::patience::{Patience, Tries};
 use crate::publish::records::{self, Stamp};
 use crate::publish::{Outgoing, Publisher, Timeouts};
 use crate::record::{Offset, Reason, Rejection, Stage};
@@ -74,8 +74,6 @@ pub trait Observer {
     fn on_round(&mut self, round: &Round<'_>);
     /// How far behind every partition is that the lane holds, about once a second.
     fn on_standing(&mut self, standings: &[Standing]);
-    /// At least once per wait, also when nothing arrives.
-    fn on_tick(&mut self);
 }
 
 struct Lane<'c> {
@@ -93,6 +91,8 @@ struct Lane<'c> {
     poison: Option<(i32, Offset)>,
     /// Transactions that failed since the last one that did not.
     failures: usize,
+    /// Since the first of them.
+    failing: Option<Tries>,
     /// When the last round ended.
     ended: Instant,
     /// When it was last said how far behind the partitions are.
@@ -114,18 +114,22 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<()> {
     // First the producer: it fences its predecessor before this one reads a position.
-    let publisher = Publisher::connect(producer, settings.timeouts, settings.patience)?;
+    let publisher = Publisher::connect(producer, settings.timeouts, settings.patience.clone())?;
     let consumer = source::connect(consumer)?;
-    let result = Source::subscribe(&consumer, settings.topics.clone(), settings.patience)
-        .and_then(|source| Lane::new(settings, source, publisher, stages))
-        .and_then(|mut lane| {
-            while !stop.load(Ordering::Relaxed) {
-                lane.round(observer)?;
-                lane.stand(observer);
-                observer.on_tick();
-            }
-            Ok(())
-        });
+    let result = Source::subscribe(
+        &consumer,
+        settings.topics.clone(),
+        settings.patience.clone(),
+    )
+    .and_then(|source| Lane::new(settings, source, publisher, stages))
+    .and_then(|mut lane| {
+        while !stop.load(Ordering::Relaxed) {
+            lane.round(observer)?;
+            lane.stand(observer);
+            lane.settings.patience.pulse.beat();
+        }
+        Ok(())
+    });
     source::close(&consumer);
     result
 }
@@ -150,6 +154,7 @@ impl<'c> Lane<'c> {
             rows_max,
             poison: None,
             failures: 0,
+            failing: None,
             ended: Instant::now(),
             stood: Instant::now(),
         })

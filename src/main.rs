@@ -4,7 +4,7 @@ mod auditors;
 mod packagers;
 
 use std::fmt::Write as _;
-use std::io::{Write as _, stderr, stdout};
+use std::io::{Write as _, stderr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,9 +20,10 @@ use probity::native::TopicIds;
 use probity::pipeline::{self, Roles, Stop, Unwatched};
 use probity::record::NextOffset;
 use probity::setup;
-use probity::sink::Sink;
+use probity::sink::{Lines, Sink};
 use probity::tlog::Verifier;
 use probity::topics::{From, Topics};
+use probity::words::counted;
 use probity::{check, demo, generate, logging, score};
 
 /// Names the configuration's file where the command line does not.
@@ -49,8 +50,8 @@ struct Cli {
 enum Command {
     /// Run everything on an embedded broker with generated payments, and show the result
     Demo(Demo),
-    /// Look at brokers, topics, schema, model, archive and provider, each with the fix
-    Check,
+    /// Look at schema, model, keys, port, brokers, topics and archive, each with the fix
+    Check(Check),
     /// Score events and archive the evidence until asked to stop
     Run(Run),
     /// Score the events of a file, by the same path and without Kafka
@@ -98,6 +99,18 @@ struct Demo {
     /// Where the archive is kept; a new folder in the system's temporary place by default
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Check {
+    /// What the process would do
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "score,archive"
+    )]
+    roles: Vec<Role>,
 }
 
 #[derive(Args)]
@@ -150,7 +163,7 @@ struct Generate {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     events: u64,
     /// How many cards pay, about twice a day each
-    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..=i64::from(generate::Settings::MAX_CARDS)))]
     cards: u32,
     /// Fill only the required fields, near 300 bytes of JSON
     #[arg(long)]
@@ -174,10 +187,10 @@ enum TopicsCommand {
         #[arg(long, value_parser = parse_start)]
         start: From,
         /// Also create the input topic, with so many partitions
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
         partitions: Option<i32>,
         /// Replicas of what is created
-        #[arg(long, value_name = "N", default_value_t = 3)]
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=32_767))]
         replicas: i32,
     },
     /// Check what must hold of the topics, each with the fix
@@ -253,9 +266,10 @@ fn parse_role(text: &str) -> Result<KeyRole, String> {
 }
 
 fn parse_start(text: &str) -> Result<From, String> {
-    match parse_from(text)? {
-        From::Evidence => Err("there is no evidence before the start".to_owned()),
-        from => Ok(from),
+    match parse_from(text) {
+        Ok(From::Evidence) => Err("there is no evidence before the start".to_owned()),
+        Ok(from) => Ok(from),
+        Err(_) => Err("say earliest, latest or an offset".to_owned()),
     }
 }
 
@@ -269,7 +283,7 @@ fn parse_from(text: &str) -> Result<From, String> {
             .ok()
             .filter(|offset| *offset >= 0)
             .map(|offset| From::At(NextOffset(offset)))
-            .ok_or_else(|| "say earliest, latest or an offset".to_owned()),
+            .ok_or_else(|| "say earliest, latest, evidence or an offset".to_owned()),
     }
 }
 
@@ -307,6 +321,7 @@ impl Command {
             Command::Replay(_) => Some("replay"),
             Command::Explain(_) => Some("explain"),
             Command::Show(_) => Some("show"),
+            Command::Generate(_) => Some("generate"),
             _ => None,
         }
     }
@@ -333,6 +348,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Replay(arguments) => return auditors::replay(arguments),
         Command::Explain(arguments) => return auditors::explain(arguments),
         Command::Show(arguments) => return auditors::show(arguments),
+        Command::Generate(arguments) => return generate(arguments),
         _ => {}
     }
     // What an alias would say, but for the commands that read none.
@@ -347,25 +363,32 @@ fn run(cli: &Cli) -> Result<()> {
         | Command::Prove(_)
         | Command::Replay(_)
         | Command::Explain(_)
-        | Command::Show(_) => unreachable!("they need no configuration"),
-        Command::Check => check::run(&config, &mut stdout().lock()),
+        | Command::Show(_)
+        | Command::Generate(_) => unreachable!("they need no configuration"),
+        Command::Check(arguments) => {
+            let roles = roles(&arguments.roles, false);
+            check::run(&config, roles, &mut Lines::stdout())
+        }
         Command::Run(arguments) => {
-            let roles = Roles {
-                score: arguments.roles.contains(&Role::Score),
-                archive: arguments.roles.contains(&Role::Archive),
-                seal_on_stop: arguments.seal_on_stop,
-            };
+            let roles = roles(&arguments.roles, arguments.seal_on_stop);
             let stop = Stop::default();
             pipeline::stop_on_signals(&stop)?;
             pipeline::run(&config, roles, TopicIds::Broker, &stop, Arc::new(Unwatched))
         }
         Command::Score(arguments) => score_file(config, arguments),
         Command::Model(command) => packagers::run(&config, command),
-        Command::Generate(arguments) => generate(arguments),
         Command::Topics(command) => topics(&config, command),
         Command::Keys(command) => keys(&config, command),
         Command::Ledger(command) => ledger(&config, command),
         Command::Config(ConfigCommand::Show) => print(&config.to_string()),
+    }
+}
+
+fn roles(named: &[Role], seal_on_stop: bool) -> Roles {
+    Roles {
+        score: named.contains(&Role::Score),
+        archive: named.contains(&Role::Archive),
+        seal_on_stop,
     }
 }
 
@@ -476,8 +499,7 @@ fn topics(config: &Config, command: &TopicsCommand) -> Result<()> {
             }
             print(&text)?;
             if failed > 0 {
-                let things = if failed == 1 { "thing" } else { "things" };
-                let message = format!("{failed} {things} must be mended first");
+                let message = format!("{} must be mended first", counted(failed, "thing"));
                 return Err(Fatal::new(Exit::CheckFailed, message));
             }
             return Ok(());

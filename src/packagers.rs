@@ -1,6 +1,5 @@
 //! The commands for who makes model packages, and for who must know them: they need no broker.
 
-use std::io::stdout;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -10,7 +9,7 @@ use probity::config::Config;
 use probity::error::Result;
 use probity::model::{check, diff, inspect, pack};
 use probity::package::{BACKGROUND_ROWS_MAX, GOLDEN_ROWS_MAX};
-use probity::sink::Sink;
+use probity::sink::{Lines, Sink};
 
 use crate::auditors::Form;
 
@@ -88,7 +87,7 @@ pub fn run(config: &Config, command: &Model) -> Result<()> {
         Model::Inspect { folder, output } => {
             inspect::run(config, folder, Output::from(*output), Sink::open(None)?)
         }
-        Model::Check { folder } => check::run(config, folder, &mut stdout().lock()),
+        Model::Check { folder } => check::run(config, folder, &mut Lines::stdout()),
         Model::Pack(arguments) => {
             let request = pack::Request {
                 folder: arguments.folder.clone(),
@@ -98,7 +97,7 @@ pub fn run(config: &Config, command: &Model) -> Result<()> {
                 golden_rows: arguments.golden_rows as usize,
                 background_rows: arguments.background_rows as usize,
             };
-            pack::run(config, &request, &mut stdout().lock())
+            pack::run(config, &request, &mut Lines::stdout())
         }
         Model::Diff { old, new, output } => {
             diff::run(config, old, new, Output::from(*output), Sink::open(None)?)

@@ -3,19 +3,18 @@
 //! Lanes and the archiver block, so each has an operating-system thread; tokio serves HTTP, signals
 //! and object stores. A worker that ends early stops all others: half a pipeline is not a pipeline.
 
+mod eyes;
 mod signals;
+mod workers;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::admin::{self, Health};
 use crate::archive::{self, Store};
@@ -24,16 +23,18 @@ use crate::drift::Drift;
 use crate::drift::teller::Teller;
 use crate::error::{Exit, Fatal, Result};
 use crate::keys::Keys;
-use crate::lane::{self, Fate, Observer, Round, Sealer};
-use crate::metrics::{
-    self, ArchiveMetrics, Committed, EntryKind, LaneMetrics, PartitionMetrics, Rebalance,
-};
+use crate::lane::{self, Round, Sealer};
+use crate::metrics::{self, ArchiveMetrics};
 use crate::native::TopicIds;
+use crate::patience::Pulse;
 use crate::setup::{self, Setup};
-use crate::source::{Change, Standing};
+use crate::stages::Stages;
 use crate::succession::{self, Current, Seats, Watch};
 use crate::topics::{Identity, Topics};
+use crate::words::counted;
+use eyes::{ArchiveEyes, Eyes};
 pub use signals::stop_on_signals;
+use workers::Workers;
 
 /// What a process does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,123 +58,6 @@ impl Stop {
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// What a worker thread ends with.
-struct Ended {
-    name: String,
-    duty: Duty,
-    result: Result<()>,
-}
-
-/// Whether a stop waits for a thread.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Duty {
-    /// It scores or archives: a stop waits until it has drained.
-    Worker,
-    /// It prepares or tells: a stop leaves it where it is.
-    Aide,
-}
-
-struct Workers {
-    threads: Vec<(String, JoinHandle<()>)>,
-    ended: mpsc::Receiver<Ended>,
-    report: mpsc::Sender<Ended>,
-}
-
-impl Workers {
-    fn new() -> Workers {
-        let (report, ended) = mpsc::channel();
-        Workers {
-            threads: Vec::new(),
-            ended,
-            report,
-        }
-    }
-
-    fn spawn(&mut self, name: &str, work: impl FnOnce() -> Result<()> + Send + 'static) {
-        self.start(name, Duty::Worker, work);
-    }
-
-    fn assist(&mut self, name: &str, work: impl FnOnce() + Send + 'static) {
-        self.start(name, Duty::Aide, || {
-            work();
-            Ok(())
-        });
-    }
-
-    fn start(
-        &mut self,
-        name: &str,
-        duty: Duty,
-        work: impl FnOnce() -> Result<()> + Send + 'static,
-    ) {
-        let (report, owner) = (self.report.clone(), name.to_owned());
-        let body = move || {
-            let work = std::panic::AssertUnwindSafe(work);
-            let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
-                Err(Fatal::new(
-                    Exit::Bug,
-                    format!("{owner} panicked; see the log above"),
-                ))
-            });
-            // Nobody listens only when the process is ending already.
-            let _ = report.send(Ended {
-                name: owner,
-                duty,
-                result,
-            });
-        };
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(body);
-        let thread = thread.expect("the system has a thread to spare");
-        if duty == Duty::Worker {
-            self.threads.push((name.to_owned(), thread));
-        }
-    }
-
-    /// Waits until all have ended; asks the others to stop as soon as one ends. Returns the first
-    /// failure.
-    fn join(self, stop: &Stop, drain_timeout: Duration) -> Result<()> {
-        let mut running = self.threads.len();
-        let mut failure: Result<()> = Ok(());
-        let mut deadline: Option<Instant> = None;
-        while running > 0 {
-            if stop.is_asked() && deadline.is_none() {
-                info!("draining");
-                deadline = Some(Instant::now() + drain_timeout);
-            }
-            match self.ended.recv_timeout(Duration::from_millis(100)) {
-                Ok(Ended { name, duty, result }) => {
-                    running -= usize::from(duty == Duty::Worker);
-                    stop.ask();
-                    match result {
-                        Ok(()) => info!(worker = name, "ended"),
-                        Err(fatal) => {
-                            error!(worker = name, %fatal, "ended");
-                            failure = failure.and(Err(fatal));
-                        }
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                        warn!(running, "not drained in time");
-                        // Safe: what is open is aborted by the brokers, and nothing is half visible.
-                        return failure.and(Err(Fatal::unreachable(format!(
-                            "{running} workers did not stop within limits.drain_timeout"
-                        ))));
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => unreachable!("we hold a sender"),
-            }
-        }
-        for (_, thread) in self.threads {
-            // Panics were caught inside.
-            let _ = thread.join();
-        }
-        failure
     }
 }
 
@@ -240,8 +124,19 @@ pub fn run(
     let (close, closed) = watch::channel(false);
     let server = runtime.spawn(admin::serve(listener, health.clone(), handle, closed));
 
+    // All that can fail, before the ledger says that this process has started and before a thread runs.
+    let scoring = match &setup {
+        Some(setup) => {
+            let stages: Result<Vec<Stages>> = (0..lanes).map(|_| setup.stages()).collect();
+            Some((setup, Sealer::new(keys.clone())?, stages?))
+        }
+        None => None,
+    };
     let store = setup::archive::open(config, runtime.handle().clone())?;
     let mut chronicle = setup::archive::chronicle(config, &identity, store.clone(), keys.clone())?;
+    if let Some(setup) = &setup {
+        setup::archive::keep(store.as_ref(), setup, config)?;
+    }
     let what_runs = setup::archive::what_runs(config, setup.as_ref(), roles.archive);
     chronicle.record("started", what_runs)?;
     let chronicle = Arc::new(Mutex::new(chronicle));
@@ -249,8 +144,7 @@ pub fn run(
     let teller = setup
         .as_ref()
         .and_then(|it| Teller::new(config, &it.package, chronicle.clone()));
-    if let Some(setup) = &setup {
-        setup::archive::keep(store.as_ref(), setup, config)?;
+    if let Some((setup, sealer, stages)) = scoring {
         info!(
             group = config.group(),
             lanes,
@@ -258,13 +152,14 @@ pub fn run(
             setup.describe()
         );
         info!("{}", setup.describe_reasons());
-        let (sealer, seats) = (Sealer::new(keys.clone())?, Seats::new(lanes));
+        let seats = Seats::new(lanes);
         let current = Current::of(setup);
         current.show(true);
         start_lanes(
             &mut workers,
             config,
             setup,
+            stages,
             &identity,
             ids,
             &sealer,
@@ -273,7 +168,7 @@ pub fn run(
             stop,
             &watcher,
             teller.as_ref().map(|teller| teller.drift()),
-        )?;
+        );
         if !config.model.watch_interval.is_zero() {
             let watch = Watch {
                 config: config.clone(),
@@ -308,8 +203,7 @@ pub fn run(
             watcher,
         );
     }
-    let result = workers.join(stop, config.limits.drain_timeout);
-    health.drain();
+    let result = workers.join(stop, &health, config.limits.drain_timeout);
     if let Some(teller) = &teller {
         teller.close();
     }
@@ -356,6 +250,7 @@ fn start_lanes(
     workers: &mut Workers,
     config: &Config,
     setup: &Setup,
+    stages: Vec<Stages>,
     identity: &Identity,
     ids: TopicIds,
     sealer: &Sealer,
@@ -364,22 +259,14 @@ fn start_lanes(
     stop: &Stop,
     watcher: &Arc<dyn Watcher>,
     drift: Option<Arc<Drift>>,
-) -> Result<()> {
-    for lane in 0..config.pipeline.lanes {
-        let settings = setup.lane(config, identity, ids, sealer, seats.of(lane));
+) {
+    for (lane, stages) in stages.into_iter().enumerate() {
+        let mut settings = setup.lane(config, identity, ids, sealer, seats.of(lane));
+        let alive = health.clone();
+        settings.patience.pulse = Pulse::new(move || alive.lane(lane).tick(Instant::now()));
         let (consumer, producer) = (config.consumer(lane), config.producer(lane));
-        let stages = setup.stages()?;
-        let mut observer = Eyes {
-            lane,
-            metrics: LaneMetrics::new(lane),
-            health: health.clone(),
-            assigned: 0,
-            refused: BTreeSet::new(),
-            behind: BTreeMap::new(),
-            watcher: watcher.clone(),
-            drift: drift.clone(),
-        };
-        let stop = stop.clone();
+        let mut observer = Eyes::new(lane, health.clone(), watcher.clone(), drift.clone());
+        let (health, stop) = (health.clone(), stop.clone());
         workers.spawn(&format!("lane {lane}"), move || {
             let result = lane::run(
                 settings,
@@ -389,11 +276,10 @@ fn start_lanes(
                 &mut observer,
                 &stop.0,
             );
-            observer.health.lane(lane).stop();
+            health.lane(lane).stop();
             result
         });
     }
-    Ok(())
 }
 
 #[allow(
@@ -440,142 +326,11 @@ fn start_archiver(
         health.archive().stop();
         let summary = result?;
         if summary.stopped_partitions > 0 {
+            let stopped = counted(summary.stopped_partitions, "partition");
             return Err(Fatal::integrity(format!(
-                "{} partitions of the evidence topic wait for an operator; see the log",
-                summary.stopped_partitions
+                "archiving of {stopped} of the evidence topic waits for an operator; see the log"
             )));
         }
         Ok(())
     });
-}
-
-/// Tells metrics and readiness of the archiver what happens in it.
-struct ArchiveEyes {
-    metrics: ArchiveMetrics,
-    health: Arc<Health>,
-    watcher: Arc<dyn Watcher>,
-}
-
-impl archive::Observer for ArchiveEyes {
-    fn assigned(&self, partitions: usize) {
-        self.health.archive().set_assigned(partitions);
-    }
-
-    fn taken(&self, _partition: i32, rows: u32) {
-        self.metrics.taken(1, u64::from(rows));
-        self.watcher.on_taken(rows);
-    }
-
-    fn sealed(&self, segment: &archive::ledger::Segment) {
-        self.metrics.entry(EntryKind::Segment);
-        self.metrics.sealed(segment.bytes);
-    }
-
-    fn stopped(&self, partition: i32, reason: &str) {
-        self.health.archive().refuse(partition, reason);
-    }
-
-    fn open_bytes(&self, bytes: usize) {
-        self.metrics.open(bytes as u64);
-        self.health.archive().tick(Instant::now());
-    }
-}
-
-/// Tells metrics and readiness of a lane what happens in it.
-struct Eyes {
-    lane: usize,
-    metrics: LaneMetrics,
-    health: Arc<Health>,
-    assigned: usize,
-    refused: BTreeSet<i32>,
-    behind: BTreeMap<i32, PartitionMetrics>,
-    watcher: Arc<dyn Watcher>,
-    drift: Option<Arc<Drift>>,
-}
-
-impl Observer for Eyes {
-    fn on_change(&mut self, change: &Change) {
-        let part = self.health.lane(self.lane);
-        match change {
-            Change::Assigned { held } => {
-                self.metrics.rebalanced(Rebalance::Assigned);
-                self.assigned = *held;
-                part.set_assigned(*held);
-            }
-            Change::Revoked { held } => {
-                self.metrics.rebalanced(Rebalance::Revoked);
-                self.assigned = *held;
-                part.set_assigned(*held);
-            }
-            Change::Refused { partition, refusal } => {
-                self.refused.insert(*partition);
-                part.refuse(*partition, refusal.to_string());
-            }
-            Change::Cleared { partition } => {
-                self.refused.remove(partition);
-                part.clear(*partition);
-            }
-            Change::Inherited { .. } => {}
-        }
-        self.metrics.holds(self.assigned, self.refused.len());
-    }
-
-    fn on_round(&mut self, round: &Round<'_>) {
-        self.watcher.on_round(round);
-        let metrics = &mut self.metrics;
-        metrics.gathered(round.lineage.rows());
-        metrics.steps(round.laps);
-        match round.fate {
-            Fate::Aborted => metrics.aborted(),
-            Fate::Unknown => metrics.unknown(),
-            Fate::Committed => metrics.committed(&round.committed()),
-        }
-        if round.fate == Fate::Committed {
-            if let Some(drift) = &self.drift {
-                drift.count_round(round);
-            }
-            metrics.unknown_fields(round.decided.unknown_fields());
-            metrics.explained(round.decided.explanations.count() as u64);
-            for ((shadow, decision, would), events) in round.opinions() {
-                metrics::shadow(shadow, decision, would, events);
-            }
-            for (reason, count) in round.reasons() {
-                metrics.rejected(reason, count);
-            }
-            for (rule, count) in round.rules() {
-                metrics.ruled(rule, count);
-            }
-        }
-    }
-
-    fn on_standing(&mut self, standings: &[Standing]) {
-        self.behind
-            .retain(|partition, _| standings.iter().any(|it| it.partition == *partition));
-        for standing in standings {
-            self.behind
-                .entry(standing.partition)
-                .or_insert_with(|| PartitionMetrics::new(standing.partition))
-                .behind(standing.rows, standing.age);
-        }
-    }
-
-    fn on_tick(&mut self) {
-        self.health.lane(self.lane).tick(Instant::now());
-    }
-}
-
-impl Round<'_> {
-    fn committed(&self) -> Committed {
-        let micros = |from: i64| {
-            Duration::from_micros(u64::try_from(self.end_time - from).unwrap_or_default())
-        };
-        let counts = self.counts();
-        Committed {
-            scored: counts.scored,
-            rejected: counts.rejected,
-            gaps: counts.gaps,
-            event_to_commit: self.broker_times().min().map(micros),
-            poll_to_commit: micros(self.ingest_time),
-        }
-    }
 }

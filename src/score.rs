@@ -33,6 +33,7 @@ use crate::schema::InputSchema;
 use crate::setup::{self, Setup};
 use crate::sink::Sink;
 use crate::stages::{Decided, Stages};
+use crate::words::counted;
 use input::{Input, Limits};
 use matrix::Matrix;
 
@@ -229,7 +230,7 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} events", self.events)?;
+        f.write_str(&counted(self.events, "event"))?;
         if !self.decisions.is_empty() {
             write!(f, ", {} scored", self.events - self.refused())?;
             list(f, self.decisions.iter().map(|(d, n)| (d.as_str(), *n)))?;

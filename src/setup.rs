@@ -26,7 +26,7 @@ use crate::infer::{Model, Provider, Runtime};
 use crate::lane::{self, Sealer};
 use crate::native::TopicIds;
 use crate::package::{FeatureKind, MANIFEST, Package, TrustKey};
-use crate::patience::Patience;
+use crate::patience::{Patience, Pulse};
 use crate::publish::Timeouts;
 use crate::record::Digest;
 use crate::schema::InputSchema;
@@ -304,6 +304,7 @@ impl Setup {
                 first: config.limits.retry_backoff_min,
                 longest: config.limits.retry_backoff_max,
                 total: config.limits.retry_timeout,
+                pulse: Pulse::default(),
             },
             facts: self.facts(config, identity, sealer.commitment_key()),
             edition: self.package.edition(),

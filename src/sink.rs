@@ -89,9 +89,45 @@ impl Sink {
     }
 }
 
+/// Standard output for what is told line by line, as soon as it is known: when nobody reads it any more,
+/// the rest is lost, and the command goes on to its verdict.
+pub struct Lines(Box<dyn Write>);
+
+impl Lines {
+    #[must_use]
+    pub fn stdout() -> Lines {
+        Lines(Box::new(io::stdout()))
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verdict_does_not_depend_on_who_reads() {
+        let mut gone = Lines(Box::new(Reader(3, ErrorKind::BrokenPipe)));
+        writeln!(gone, "one line").unwrap();
+        writeln!(gone, "another").unwrap();
+        let mut full = Lines(Box::new(Reader(3, ErrorKind::StorageFull)));
+        assert!(writeln!(full, "one line").is_err());
+    }
 
     /// A reader that takes this many bytes, and fails in this way afterwards.
     struct Reader(usize, ErrorKind);

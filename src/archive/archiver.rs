@@ -67,13 +67,21 @@ pub struct Identity {
 
 impl Identity {
     fn signer(&self) -> Result<&Signer> {
-        self.keys.archiver.as_ref().ok_or_else(|| {
-            Fatal::usage(
-                "there is no archiver.key, which signs what is archived; see `keys.folder`, and make \
-                 keys with `probity keys init`",
-            )
-        })
+        signer(&self.keys)
     }
+}
+
+/// What signs entries.
+///
+/// # Errors
+/// When the archiver's key is not there.
+pub fn signer(keys: &Keys) -> Result<&Signer> {
+    keys.archiver.as_ref().ok_or_else(|| {
+        Fatal::usage(
+            "there is no archiver.key, which signs what is archived; see `keys.folder`, and make \
+             keys with `probity keys init`",
+        )
+    })
 }
 
 /// Who holds this partition of the evidence keeps the head.
@@ -216,7 +224,7 @@ impl Archiver {
     /// Says that the end of a partition was read, for now.
     pub fn drained(&mut self, partition: i32) {
         if let Some(stream) = self.streams.get_mut(&partition) {
-            stream.is_drained = true;
+            stream.drained();
         }
     }
 
@@ -244,6 +252,15 @@ impl Archiver {
     #[must_use]
     pub fn memory(&self) -> usize {
         self.streams.values().map(|stream| stream.memory).sum()
+    }
+
+    /// Age of the oldest evidence that was read and is not archived. `now` is in µs since the epoch.
+    #[must_use]
+    pub fn behind(&mut self, now: i64) -> Duration {
+        let streams = self.streams.values_mut();
+        let since = streams.filter_map(|it| it.waits_since(now)).min();
+        let age = since.map_or(0, |since| now.saturating_sub(since).max(0));
+        Duration::from_micros(age.unsigned_abs())
     }
 
     /// The partitions that are assigned.
@@ -382,7 +399,10 @@ impl Archiver {
             .streams
             .get_mut(&partition)
             .expect("the caller has found it");
-        let rows = joined.rows.header.rows;
+        let (rows, time) = (joined.rows.header.rows, joined.rows.header.score_time);
+        if stream.open.is_none() {
+            stream.waits_since = Some(time);
+        }
         if let Err(reason) = stream.push(joined, &self.identity.writer)? {
             return self.refuse(partition, position, &reason);
         }

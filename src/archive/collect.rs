@@ -23,7 +23,7 @@ use super::archiver::{Archiver, Identity, Move};
 use super::keeper::Board;
 use super::log::Origin;
 use super::roll::Settings;
-use super::store::Store;
+use super::store::{Store, Told};
 use super::stream::Record;
 use crate::clock::now_micros;
 use crate::error::{Fatal, Result};
@@ -93,8 +93,9 @@ pub fn run(args: Args) -> Result<Summary> {
         keys: args.keys,
         clock: now_micros,
     };
+    let observer = args.observer.clone();
     let archiver = Archiver::open(
-        args.store,
+        Arc::new(Told::new(args.store, observer)),
         args.origin.clone(),
         identity,
         args.settings,
@@ -179,6 +180,8 @@ impl Collector {
             self.observer.assigned(archiver.partitions().len());
         }
         self.observer.open_bytes(archiver.memory());
+        self.observer.behind(archiver.behind(now));
+        self.observer.alive();
         Ok(())
     }
 
@@ -205,6 +208,7 @@ impl Collector {
     fn check_bounds(&self) {
         let partitions = self.archiver().partitions();
         for partition in partitions {
+            self.observer.alive();
             check_bounds(&self.consumer, &self.topic, partition, &mut self.archiver());
         }
     }
@@ -253,6 +257,7 @@ impl Collector {
         let to = Offset::Offset(position);
         let deadline = Instant::now() + BROKER_TIMEOUT;
         loop {
+            self.observer.alive();
             let sought = self
                 .consumer
                 .seek(&self.topic, partition, to, BROKER_TIMEOUT);

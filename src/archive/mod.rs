@@ -40,6 +40,8 @@ pub mod segment;
 pub mod store;
 mod stream;
 
+use std::time::Duration;
+
 pub use collect::{Args, Summary, run};
 pub use log::Origin;
 pub use roll::Settings;
@@ -54,6 +56,9 @@ pub trait Observer: Send + Sync {
     /// A message of evidence with so many rows joined its stream.
     fn taken(&self, _partition: i32, _rows: u32) {}
 
+    /// The entry of a segment, or a reseal, was appended to the ledger.
+    fn appended(&self, _body: &ledger::Body) {}
+
     /// A segment was committed and its file is there.
     fn sealed(&self, _segment: &ledger::Segment) {}
 
@@ -62,6 +67,15 @@ pub trait Observer: Send + Sync {
 
     /// Bytes of memory that all open segments hold together, about.
     fn open_bytes(&self, _bytes: usize) {}
+
+    /// Age of the oldest evidence that was read and is in no segment of the archive, about once a second.
+    fn behind(&self, _age: Duration) {}
+
+    /// An object was put; none: nobody knows whether it is there.
+    fn put(&self, _created: Option<store::Created>) {}
+
+    /// The archiver's thread runs: about once a second, and before each call of the store and each wait for it.
+    fn alive(&self) {}
 }
 
 /// Nobody wants to know.

@@ -6,6 +6,7 @@
 
 mod bucket;
 mod local;
+mod told;
 #[cfg(test)]
 pub(super) mod memory;
 
@@ -19,6 +20,7 @@ use crate::error::{Fatal, Result};
 
 pub use bucket::{Bucket, request_timeout};
 pub use local::Local;
+pub use told::Told;
 
 /// Immutable objects under paths that [`layout`] makes.
 ///

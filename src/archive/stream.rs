@@ -35,6 +35,9 @@ pub(super) struct Stream {
     pub in_doubt: bool,
     /// The driver has seen the end of the partition, and nothing after it.
     pub is_drained: bool,
+    /// Since when there is evidence that is not archived, µs since the epoch; where the next message is not
+    /// read yet, the time of the last one that is.
+    pub waits_since: Option<i64>,
 }
 
 pub(super) enum Phase {
@@ -94,6 +97,28 @@ impl Stream {
             memory: 0,
             in_doubt: false,
             is_drained: false,
+            waits_since: None,
+        }
+    }
+
+    /// What was open is archived, and nothing that was made before `time` comes any more.
+    pub fn is_archived(&mut self, time: i64) {
+        self.waits_since = (!self.is_drained).then_some(time);
+    }
+
+    /// Since when evidence waits: where it is not known, and nobody reads on, since now.
+    pub fn waits_since(&mut self, now: i64) -> Option<i64> {
+        if !self.is_active() {
+            self.waits_since.get_or_insert(now);
+        }
+        self.waits_since
+    }
+
+    /// There is nothing after the last message, for now.
+    pub fn drained(&mut self) {
+        self.is_drained = true;
+        if self.open.is_none() && self.is_active() {
+            self.waits_since = None;
         }
     }
 

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
 
+use super::layers::variable_of;
 use super::{Config, LogLevel, Properties};
+use crate::error::Fatal;
 
 impl Config {
     /// `<instance>.<lane>`
@@ -124,4 +127,59 @@ impl Config {
 
 fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
+}
+
+/// Why librdkafka makes no client: it names properties, and not where they are set.
+#[must_use]
+pub fn refused_client(client: &ClientConfig, error: KafkaError) -> Fatal {
+    let text = error.to_string();
+    let mut credentials = ["sasl.username", "sasl.password"].into_iter();
+    let lacks = |name: &&str| client.get(name).is_none() && text.contains(*name);
+    match credentials.find(lacks) {
+        Some(name) => Fatal::usage(format!(
+            "kafka.{name} is not set, and this sasl.mechanism needs it; set \"{name}\" under [kafka], or {}",
+            variable_of(&format!("kafka.{name}"))
+        )),
+        None => Fatal::usage("the properties under [kafka] make no client").because(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::consumer::BaseConsumer;
+
+    use super::*;
+
+    fn refusal(properties: &[(&str, &str)]) -> String {
+        let mut client = ClientConfig::new();
+        for (name, value) in properties {
+            client.set(*name, *value);
+        }
+        let made: Result<BaseConsumer, _> = client.create();
+        refused_client(&client, made.err().unwrap()).to_string()
+    }
+
+    #[test]
+    fn credentials_that_are_not_set_are_named_where_they_are_set() {
+        let sasl = [
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", "probity"),
+        ];
+        assert_eq!(
+            refusal(&sasl),
+            "kafka.sasl.password is not set, and this sasl.mechanism needs it; set \"sasl.password\" under \
+             [kafka], or PROBITY__KAFKA__SASL_PASSWORD"
+        );
+        let user = refusal(&sasl[..2]);
+        assert!(user.contains("PROBITY__KAFKA__SASL_USERNAME"), "{user}");
+        let other = refusal(&[
+            ("ssl.ca.location", "/no/such/file"),
+            ("security.protocol", "ssl"),
+        ]);
+        assert!(
+            other.starts_with("the properties under [kafka] make no client: "),
+            "{other}"
+        );
+    }
 }

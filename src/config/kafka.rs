@@ -349,7 +349,7 @@ fn accepted(name: &str, value: &str) -> Result<(), String> {
     })
 }
 
-fn names() -> impl Iterator<Item = (char, &'static str)> {
+pub(super) fn names() -> impl Iterator<Item = (char, &'static str)> {
     NAMES.lines().filter_map(|line| {
         let (kind, name) = line.split_once(' ')?;
         Some((kind.chars().next()?, name))

@@ -262,7 +262,7 @@ impl Limits {
             retry_backoff_min: limit("retry_backoff_min", "100ms", "1ms", "1m"),
             retry_backoff_max: limit("retry_backoff_max", "5s", "1ms", "5m"),
             retry_timeout: limit("retry_timeout", "2m", "0ms", "1h"),
-            stuck_after: limit("stuck_after", "1m", "1s", "1h"),
+            stuck_after: limit("stuck_after", "2m", "1s", "1h"),
         }
     }
 }

@@ -29,6 +29,24 @@ pub fn environment() -> Environment {
 /// What stands before the key in the name of an environment variable.
 const ENVIRONMENT_PREFIX: &str = "PROBITY__";
 
+/// What stands before all names that are ours, keys or not.
+const PROGRAM_PREFIX: &str = "PROBITY_";
+
+/// The variable that sets a key.
+pub(super) fn variable_of(key: &str) -> String {
+    let name = match key.split_once('.') {
+        Some((section @ "kafka", property)) => format!("{section}__{}", property.replace('.', "_")),
+        _ => key.replace('.', "__"),
+    };
+    format!("{ENVIRONMENT_PREFIX}{}", name.to_uppercase())
+}
+
+/// As it is written by who takes every separator for one underscore: `batch_max_rows`.
+pub(super) fn flat(name: &str) -> String {
+    let name = name.strip_prefix(PROGRAM_PREFIX).unwrap_or(name);
+    name.to_lowercase().replace('.', "_").replace("__", "_")
+}
+
 /// The place where a setting was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Origin {
@@ -114,6 +132,8 @@ pub(super) fn refusal(mut problems: Vec<Problem>) -> Fatal {
 pub(super) struct Layers {
     pub settings: BTreeMap<String, Setting>,
     pub sections: Vec<(String, Origin)>,
+    /// Variables whose names begin like ours and do not go on so. Most are of tests, or of others.
+    pub strays: Vec<String>,
     pub problems: Vec<Problem>,
 }
 
@@ -199,6 +219,9 @@ impl Layers {
     fn add_environment(&mut self, environment: &Environment) {
         for (variable, text) in environment {
             let Some(name) = variable.strip_prefix(ENVIRONMENT_PREFIX) else {
+                if variable.starts_with(PROGRAM_PREFIX) {
+                    self.strays.push(variable.clone());
+                }
                 continue;
             };
             let key = environment_key(name);

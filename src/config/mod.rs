@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::record::Digest;
+pub use clients::refused_client;
 use kafka::Kafka;
 pub use kafka::{Properties, is_secret};
 pub use layers::{Environment, environment};
@@ -101,7 +102,7 @@ pub struct Batch {
     pub max_rows: usize,
     /// Sum of the values of one round.
     pub max_bytes: usize,
-    /// How long a round waits for more rows once it has one.
+    /// How long after the end of the last round the next one waits for more rows, once it has one.
     pub linger: Duration,
 }
 
@@ -266,9 +267,10 @@ pub struct Limits {
     /// First wait before a retry; it doubles up to the next one.
     pub retry_backoff_min: Duration,
     pub retry_backoff_max: Duration,
-    /// What did not succeed within it stops the process.
+    /// What did not succeed within it, tries and waits together, stops the process. The first try may take the
+    /// time of its call.
     pub retry_timeout: Duration,
-    /// A thread that did not tick for longer fails `/livez`.
+    /// A thread that did not tick for longer fails `/livez`. Above what one call to Kafka or the store may take.
     pub stuck_after: Duration,
 }
 

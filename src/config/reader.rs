@@ -10,7 +10,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::layers::{Layers, Origin, Problem, Value, refusal};
+use super::kafka;
+use super::layers::{Layers, Origin, Problem, Value, flat, refusal, variable_of};
 use super::units;
 use crate::error::Fatal;
 
@@ -326,6 +327,7 @@ impl Reader {
     /// Everything that is wrong, one sentence a line, in the order of the file.
     pub fn finish(mut self) -> Result<(String, BTreeMap<String, Origin>), Fatal> {
         self.refuse_unknown();
+        self.refuse_strays();
         if self.has_problems() {
             return Err(refusal(self.layers.problems));
         }
@@ -354,6 +356,20 @@ impl Reader {
         }
         for (key, origin) in unknown {
             let sentence = format!("{key} is unknown; {}", suggestion(&key, &self.known));
+            self.layers.problems.push(Problem { origin, sentence });
+        }
+    }
+
+    /// A variable that spells a key with too few underscores would be passed over without a word.
+    fn refuse_strays(&mut self) {
+        let properties = kafka::names().map(|(_, name)| format!("kafka.{name}"));
+        let keys: Vec<String> = self.known.iter().cloned().chain(properties).collect();
+        for variable in std::mem::take(&mut self.layers.strays) {
+            let Some(key) = keys.iter().find(|key| flat(key) == flat(&variable)) else {
+                continue;
+            };
+            let sentence = format!("sets nothing; for {key} write {}", variable_of(key));
+            let origin = Origin::Environment { variable };
             self.layers.problems.push(Problem { origin, sentence });
         }
     }

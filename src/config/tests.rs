@@ -323,6 +323,42 @@ fn secrets_are_nowhere() {
 }
 
 #[test]
+fn a_variable_with_too_few_underscores_is_not_passed_over() {
+    let refused = |variable: &str| {
+        let error = load_with("", &[], &[(variable, "hunter2")]).unwrap_err();
+        assert!(!error.message.contains("hunter2"), "{error}");
+        error.message
+    };
+    for variable in ["PROBITY_BATCH_MAX_ROWS", "PROBITY_BATCH__MAX_ROWS"] {
+        assert_eq!(
+            refused(variable),
+            format!(
+                "environment variable {variable}: sets nothing; for batch.max_rows write \
+                 PROBITY__BATCH__MAX_ROWS"
+            )
+        );
+    }
+    for (variable, right) in [
+        (
+            "PROBITY_KAFKA_SASL_PASSWORD",
+            "PROBITY__KAFKA__SASL_PASSWORD",
+        ),
+        ("PROBITY_ARCHIVE_S3_REGION", "PROBITY__ARCHIVE__S3__REGION"),
+    ] {
+        assert!(refused(variable).ends_with(right), "{}", refused(variable));
+        load_with("", &[], &[(right, "eu-west-1")]).unwrap();
+    }
+    // Of others: of tests, of Kubernetes for a service of that name, and our own that set no key.
+    let others = [
+        "PROBITY_PYTHON",
+        "PROBITY_ARCHIVE_PORT",
+        "PROBITY_LOG",
+        "PROBITY_CONFIG",
+    ];
+    load_with("", &[], &others.map(|name| (name, "x"))).unwrap();
+}
+
+#[test]
 fn every_mistake_is_shown_at_once_in_the_order_of_the_file() {
     let error = load_with(
         "[pipeline]\nlanes = 0\n[batch]\nmax_row = 5\nmax_bytes = 5\n[kafka]\nacks = \"1\"\n",

@@ -29,6 +29,7 @@ use crate::native::TopicIds;
 use crate::pipeline::{self, Roles, Stop, Watcher};
 use crate::record::Decision;
 use crate::topics::{From, Topics};
+use crate::words::counted;
 
 const TOPIC: &str = "payments";
 const PARTITIONS: i32 = 4;
@@ -138,8 +139,10 @@ pub fn run(options: &Options) -> Result<()> {
     }
     Topics::connect(&config, TopicIds::Embedded)?.begin(PARTITIONS, From::Earliest)?;
     eprintln!(
-        "embedded broker ready; {} payments a second for {} seconds, seed {}",
-        options.rate, options.seconds, options.seed
+        "embedded broker ready; {} a second for {}, seed {}",
+        counted(options.rate, "payment"),
+        counted(options.seconds, "second"),
+        options.seed
     );
     let tally = Arc::new(Tally::default());
     let stop = Stop::default();

@@ -107,15 +107,17 @@ pub(super) fn print(run: &Run<'_>) -> Result<()> {
     println!("worst payments");
     for payment in &archived.worst {
         println!(
-            "  {:.4} {:<8} {:>11} minor units of {}, mcc {}, {}\n         {}",
+            "  {:.4} {:<8} {:>11} minor units of {}, mcc {}, {}",
             payment.score,
             payment.decision,
             payment.amount_minor,
             payment.currency,
             payment.mcc,
             payment.id,
-            payment.reasons,
         );
+        if !payment.reasons.is_empty() {
+            println!("         {}", payment.reasons);
+        }
     }
     println!(
         "archive      {:>11}  rows in {} files, {} KiB",

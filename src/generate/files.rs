@@ -2,11 +2,11 @@
 //!
 //! Knows no more of a payment than how it is written. The same request gives the same bytes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::payment::write_long;
 use super::{Generator, Payment, Settings};
-use crate::error::Result;
+use crate::error::{Fatal, Result};
 use crate::record::Digest;
 use crate::sink::Sink;
 
@@ -33,6 +33,15 @@ pub struct Request {
 /// When the settings are out of range, or a file cannot be written.
 pub fn write(request: &Request) -> Result<()> {
     request.settings.check()?;
+    if let (Some(out), Some(truth)) = (&request.out, &request.truth)
+        && place(out) == place(truth)
+    {
+        let message = format!(
+            "--out and --truth are one file, {}; name another for one of the two",
+            out.display()
+        );
+        return Err(Fatal::usage(message));
+    }
     let mut out = Sink::open(request.out.as_deref())?;
     let truth = request.truth.as_deref();
     let mut truth = truth.map(|path| Sink::open(Some(path))).transpose()?;
@@ -71,6 +80,16 @@ pub fn write(request: &Request) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// The one name of a file that may not be there yet.
+fn place(path: &Path) -> PathBuf {
+    let resolved = path.canonicalize().or_else(|error| {
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize()?;
+        path.file_name().map(|name| folder.join(name)).ok_or(error)
+    });
+    resolved.unwrap_or_else(|_| path.to_owned())
 }
 
 /// Packs payments into the blocks of an Avro object container, uncompressed.

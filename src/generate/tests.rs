@@ -448,3 +448,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn payments_and_truth_are_two_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = |out: &str, truth: &str| files::Request {
+        settings: Settings::for_cards(100),
+        events: 3,
+        avro: false,
+        out: Some(folder.path().join(out)),
+        truth: Some(folder.path().join(truth)),
+    };
+    std::fs::create_dir(folder.path().join("a")).unwrap();
+    for truth in ["same", "a/../same"] {
+        let refused = files::write(&request("same", truth)).unwrap_err();
+        assert!(refused.message.contains("one file"), "{refused}");
+        assert!(!folder.path().join("same").is_file());
+    }
+    files::write(&request("one", "other")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("one"), folder.path().join("link")).unwrap();
+    files::write(&request("one", "link")).unwrap_err();
+}

@@ -62,8 +62,9 @@ impl Lane<'_> {
                     "outcome unknown, asking the brokers"
                 );
                 self.informed.clear();
-                self.publisher.renew()?;
-                self.source.resolve()?;
+                let mut tries = self.settings.patience.start();
+                self.publisher.renew(&mut tries)?;
+                self.source.resolve(&mut tries)?;
                 let committed = self.source.held();
                 let stands = |(partition, next, _): (i32, NextOffset, Digest)| {
                     committed.contains(&(partition, next))
@@ -84,6 +85,7 @@ impl Lane<'_> {
     /// A round went through: the next may be larger again.
     fn widen(&mut self, draft: &Draft) {
         self.failures = 0;
+        self.failing = None;
         self.rows_max = self.settings.limits.rows_max.min(self.rows_max * 2);
         let is_behind = |(partition, offset): (i32, Offset)| {
             draft
@@ -95,15 +97,15 @@ impl Lane<'_> {
 
     /// A transaction failed: waits, longer each time, and gives up at last.
     fn back_off(&mut self, cause: &str) -> Result<()> {
-        let wait = self.settings.patience.waits().nth(self.failures);
         self.failures += 1;
-        let Some(wait) = wait else {
-            let tries = self.failures;
+        let patience = &self.settings.patience;
+        let tries = self.failing.get_or_insert_with(|| patience.start());
+        if !tries.again() {
+            let failed = self.failures;
             let what =
-                format!("{tries} transactions failed one after the other; the last: {cause}");
+                format!("{failed} transactions failed one after the other; the last: {cause}");
             return Err(Fatal::unreachable(what));
-        };
-        std::thread::sleep(wait);
+        }
         Ok(())
     }
 

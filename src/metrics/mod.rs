@@ -93,7 +93,8 @@ metrics_table! {
     RULED: "probity_rule_decisions_total", Kind::Counter, "events", ["rule"],
         "Events that a rule of the policy decided, by rule.";
     ROUNDS: "probity_rounds_total", Kind::Counter, "rounds", ["outcome"],
-        "Kafka transactions, by outcome: committed, aborted or unknown.";
+        "Kafka transactions, by outcome: committed, also where only the brokers knew it at first; aborted; or \
+         unknown, which the brokers then said was not committed.";
     BATCH_ROWS: "probity_batch_rows", Kind::Histogram(ROWS_IN_BATCH), "rows", [],
         "Events of one batch.";
     EVENT_TO_COMMIT: "probity_event_to_commit_seconds", Kind::Histogram(LATENCY), "seconds", [],
@@ -123,11 +124,11 @@ metrics_table! {
     ARCHIVE_OPEN: "probity_archive_open_bytes", Kind::Gauge, "bytes", [],
         "Memory of all open segments.";
     ARCHIVE_ENTRIES: "probity_archive_entries_total", Kind::Counter, "entries", ["kind"],
-        "Entries appended to the ledger, by kind: segment, break or reseal.";
+        "Entries that the archiver appended for a file, by kind: segment or reseal.";
     ARCHIVE_PUTS: "probity_archive_puts_total", Kind::Counter, "requests", ["outcome"],
-        "Objects put into the archive, by outcome: created, exists or failed.";
+        "Objects that the archiver put, by outcome: created, exists, or failed, which may be there or not.";
     ARCHIVE_BEHIND: "probity_archive_behind_seconds", Kind::Gauge, "seconds", [],
-        "Age of the oldest evidence that is in no segment of the archive.";
+        "Age of the oldest evidence that was read and is in no segment of the archive.";
     SHADOW: "probity_shadow_decisions_total", Kind::Counter, "events", ["shadow", "decision", "would"],
         "Events by what was decided and what a shadow would have decided; none where it failed.";
     MODEL_PACKAGES: "probity_model_packages_total", Kind::Counter, "packages", ["outcome"],
@@ -315,8 +316,8 @@ label_values! {
     Rebalance { Assigned => "assigned", Revoked => "revoked", Lost => "lost", }
 }
 label_values! {
-    /// What an entry of the ledger records.
-    EntryKind { Segment => "segment", Break => "break", Reseal => "reseal", }
+    /// For what an entry of the ledger was appended.
+    EntryKind { Segment => "segment", Reseal => "reseal", }
 }
 label_values! {
     /// What became of a put-if-absent.
@@ -418,7 +419,7 @@ impl LaneMetrics {
         self.aborted.increment(1);
     }
 
-    /// The outcome of a commit was not known in time.
+    /// The outcome of a commit was not known in time, and the brokers said that it was none.
     pub fn unknown(&self) {
         self.unknown.increment(1);
     }
@@ -545,7 +546,7 @@ impl ArchiveMetrics {
         self.puts[outcome as usize].increment(1);
     }
 
-    /// Age of the oldest evidence that is in no segment of the archive.
+    /// Age of the oldest evidence that was read and is in no segment of the archive.
     pub fn behind(&self, age: Duration) {
         self.behind.set(age);
     }

@@ -222,3 +222,49 @@ fn indices_follow_the_lists() {
             .all(|(index, reason)| *reason as usize == index)
     );
 }
+
+/// The code that runs: every file of `src` but this module's, up to its tests.
+fn program() -> String {
+    let mut folders = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/src").into()];
+    let mut program = String::new();
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir::<std::path::PathBuf>(folder).unwrap();
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && !["tests", "metrics"].contains(&name) {
+                folders.push(path);
+            } else if name.ends_with(".rs") && name != "tests.rs" {
+                let text = std::fs::read_to_string(&path).unwrap();
+                program += text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+            }
+        }
+    }
+    program
+}
+
+#[test]
+fn every_metric_and_every_value_of_its_labels_is_written_by_the_program() {
+    let program = program();
+    let (module, _) = include_str!("mod.rs").split_once("#[cfg(test)]").unwrap();
+    let functions = module.lines().filter_map(|line| {
+        let name = line.trim_start().strip_prefix("pub fn ")?;
+        name.split(['(', '<']).next()
+    });
+    // These make or render something, and record nothing.
+    let others = ["new", "as_str", "install", "render"];
+    let recording: Vec<&str> = functions.filter(|name| !others.contains(name)).collect();
+    assert!(recording.len() > 20, "{recording:?}");
+    for name in recording {
+        let owners = ["metrics.", "metrics::", "meters."];
+        let is_called = |owner: &&str| program.contains(&format!("{owner}{name}("));
+        assert!(
+            owners.iter().any(is_called),
+            "{name} is called in no code that runs"
+        );
+    }
+    let values = Rebalance::ALL.iter().map(|it| format!("Rebalance::{it:?}"));
+    let values = values.chain(EntryKind::ALL.iter().map(|it| format!("EntryKind::{it:?}")));
+    for value in values.chain(Put::ALL.iter().map(|it| format!("Put::{it:?}"))) {
+        assert!(program.contains(&value), "{value} is told by nobody");
+    }
+}

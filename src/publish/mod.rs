@@ -1,7 +1,7 @@
 //! The transaction: scores, evidence, dead letters and consumed offsets become visible together, or
 //! not at all.
 //!
-//! One of the three places that touch Kafka. Until `commit` is called a failure is an abort; once it
+//! Until `commit` is called a failure is an abort; once it
 //! was called, anything but success in time is *unknown*, and only a new producer with the same
 //! `transactional.id` and the committed offsets tell what became of it. The same holds after any
 //! transport error since the transaction began, because librdkafka repeats the last request inside
@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use crate::crash;
 use crate::error::{Fatal, Result};
 use crate::laps::{Laps, Step};
-use crate::patience::Patience;
+use crate::patience::{Patience, Tries};
 use crate::source::log_client;
 
 /// How long what belongs to one transaction may take.
@@ -167,13 +167,14 @@ impl Publisher {
         timeouts: Timeouts,
         patience: Patience,
     ) -> Result<Publisher> {
+        let mut tries = patience.start();
         let mut publisher = Publisher {
             config,
             timeouts,
             patience,
             producer: None,
         };
-        publisher.renew()?;
+        publisher.renew(&mut tries)?;
         Ok(publisher)
     }
 
@@ -182,34 +183,29 @@ impl Publisher {
     ///
     /// # Errors
     /// When the cluster does not answer as long as patience lasts.
-    pub fn renew(&mut self) -> Result<()> {
+    pub fn renew(&mut self, tries: &mut Tries) -> Result<()> {
         drop(self.producer.take());
-        let mut waits = self.patience.waits();
         loop {
-            match self.init() {
+            let error = match self.init(tries.call(self.timeouts.transaction)) {
                 Ok(producer) => {
                     self.producer = Some(producer);
                     return Ok(());
                 }
-                Err(error) => match waits.next() {
-                    Some(wait) if may_pass(&error) => {
-                        warn!(%error, "starting the transactional producer");
-                        std::thread::sleep(wait);
-                    }
-                    _ => {
-                        let id = self.config.get("transactional.id").unwrap_or_default();
-                        let what = format!("starting the transactional producer `{id}`");
-                        return Err(Fatal::unreachable(what).because(error));
-                    }
-                },
+                Err(error) => error,
+            };
+            warn!(%error, "starting the transactional producer");
+            if !may_pass(&error) || !tries.again() {
+                let id = self.config.get("transactional.id").unwrap_or_default();
+                let what = format!("starting the transactional producer `{id}`");
+                return Err(Fatal::unreachable(what).because(error));
             }
         }
     }
 
-    fn init(&self) -> Result<ThreadedProducer<Deliveries>, KafkaError> {
+    fn init(&self, timeout: Duration) -> Result<ThreadedProducer<Deliveries>, KafkaError> {
         let producer: ThreadedProducer<Deliveries> =
             self.config.create_with_context(Deliveries::default())?;
-        producer.init_transactions(self.timeouts.transaction)?;
+        producer.init_transactions(timeout)?;
         info!(
             id = self.config.get("transactional.id"),
             "transactional producer ready"
@@ -270,9 +266,8 @@ impl Publisher {
         member: &ConsumerGroupMetadata,
         deadline: Instant,
     ) -> Result<(), Trouble> {
-        persist(self.patience, deadline, || {
-            self.producer().begin_transaction()
-        })?;
+        let mut tries = self.patience.start().before(deadline);
+        persist(&mut tries, || self.producer().begin_transaction())?;
         for record in records {
             self.send(deliveries, record, deadline)?;
         }
@@ -291,7 +286,7 @@ impl Publisher {
             // The last report is counted a moment before its event is gone.
             std::thread::yield_now();
         }
-        persist(self.patience, deadline, || {
+        persist(&mut tries, || {
             let left = deadline.saturating_duration_since(Instant::now());
             self.producer()
                 .send_offsets_to_transaction(offsets, member, left)
@@ -335,6 +330,7 @@ impl Publisher {
     /// From here on, anything but success in time is unknown.
     fn commit(&self, deliveries: &Deliveries) -> Result<Outcome> {
         crash::point("lane.before-commit");
+        self.patience.pulse.beat();
         let committed = crash::during("lane.during-commit", || {
             self.producer().commit_transaction(self.timeouts.commit)
         });
@@ -351,8 +347,10 @@ impl Publisher {
 
     /// Gives a transaction up. When even that fails, its outcome is unknown.
     fn abort(&self, outcome: Outcome) -> Result<Outcome> {
+        self.patience.pulse.beat();
         match self.producer().abort_transaction(self.timeouts.transaction) {
             Ok(()) => {
+                self.patience.pulse.beat();
                 // The reports of what was purged must not be counted in the next transaction.
                 let deliveries = self.deliveries();
                 deliveries.wait_below(1, Instant::now() + self.timeouts.transaction);
@@ -381,23 +379,17 @@ impl From<KafkaError> for Trouble {
     }
 }
 
-/// Repeats a call while the client says that it may pass, a bounded number of times.
+/// Repeats a call while the client says that it may pass, as long as patience lasts.
 fn persist(
-    patience: Patience,
-    deadline: Instant,
+    tries: &mut Tries,
     mut call: impl FnMut() -> Result<(), KafkaError>,
 ) -> Result<(), KafkaError> {
-    for wait in patience.waits() {
+    loop {
         match call() {
-            Err(KafkaError::Transaction(error))
-                if error.is_retriable() && Instant::now() + wait < deadline =>
-            {
-                std::thread::sleep(wait);
-            }
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && tries.again() => {}
             done => return done,
         }
     }
-    call()
 }
 
 fn is_fatal(error: &KafkaError) -> bool {

@@ -7,6 +7,7 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
+use crate::patience::Pulse;
 
 #[test]
 fn waiting_ends_when_the_last_report_arrives() {
@@ -44,6 +45,15 @@ fn what_will_never_pass_is_told_from_what_may() {
 
 /// A publisher on a cluster of librdkafka's own, whose brokers answer as they are told. It shows what
 /// the client's answers are taken for, not that anything is exactly once.
+fn patience() -> Patience {
+    Patience {
+        first: Duration::from_millis(10),
+        longest: Duration::from_millis(100),
+        total: Duration::from_secs(20),
+        pulse: Pulse::default(),
+    }
+}
+
 struct Fixture {
     cluster: MockCluster<'static, DefaultProducerContext>,
     consumer: BaseConsumer,
@@ -70,13 +80,8 @@ impl Fixture {
             transaction: Duration::from_secs(20),
             commit: Duration::from_secs(10),
         };
-        let patience = Patience {
-            first: Duration::from_millis(10),
-            longest: Duration::from_millis(100),
-            total: Duration::from_secs(20),
-        };
         Fixture {
-            publisher: Publisher::connect(config, timeouts, patience).unwrap(),
+            publisher: Publisher::connect(config, timeouts, patience()).unwrap(),
             consumer,
             cluster,
         }
@@ -137,7 +142,7 @@ fn a_broker_that_knows_of_no_transaction_costs_a_producer_and_not_the_lane() {
         fixture.next_end_is(RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE);
         let outcome = fixture.transact(lengths).unwrap();
         assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
-        fixture.publisher.renew().unwrap();
+        fixture.publisher.renew(&mut patience().start()).unwrap();
         let outcome = fixture.transact(&[10]).unwrap();
         assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
     }
@@ -173,7 +178,41 @@ fn a_connection_that_failed_between_transactions_costs_a_producer() {
         matches!(&outcome, Outcome::Unknown(cause) if is_untouched(cause)),
         "{outcome:?}"
     );
-    fixture.publisher.renew().unwrap();
+    fixture.publisher.renew(&mut patience().start()).unwrap();
     let outcome = fixture.transact(&[10]).unwrap();
     assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+}
+
+#[test]
+fn who_starts_while_no_broker_answers_is_alive_and_gives_up_in_time() {
+    let beats = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = beats.clone();
+    let patience = Patience {
+        total: Duration::from_secs(2),
+        pulse: Pulse::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }),
+        ..patience()
+    };
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", "127.0.0.1:1")
+        .set("transactional.id", "risk.a.0");
+    let timeouts = Timeouts {
+        transaction: Duration::from_millis(500),
+        commit: Duration::from_millis(400),
+    };
+    let started = Instant::now();
+    let refused = Publisher::connect(config, timeouts, patience)
+        .err()
+        .unwrap();
+    assert_eq!(refused.exit, crate::error::Exit::Unreachable);
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    // Waits alone would add up to two seconds in some twenty tries, of which each takes half a second.
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(beats.load(Ordering::Relaxed) >= 6);
 }

@@ -21,6 +21,7 @@ use crate::record::Decision;
 use crate::setup::Setup;
 use crate::sink::Sink;
 use crate::stages::{Decided, Decoded, Stages};
+use crate::words::counted;
 
 /// What to compare, and where the differences go.
 pub struct Request {
@@ -200,8 +201,8 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} events, {} decided differently, {} rejected by both, largest difference of score {}",
-            self.events,
+            "{}, {} decided differently, {} rejected by both, largest difference of score {}",
+            counted(self.events, "event"),
             self.differ(),
             self.of(None, None),
             self.largest_difference

@@ -49,13 +49,18 @@ pub fn open(config: &Config, runtime: Handle) -> Result<Arc<dyn Store>> {
     Ok(store)
 }
 
-/// Where the archive is, after a look at whether it creates once.
+/// Where the archive is, after a look at whether it creates once, and whether its folder had to be made for that.
 ///
 /// # Errors
 /// As [`open`].
-pub fn place(config: &Config) -> Result<String> {
+pub fn place(config: &Config) -> Result<(String, bool)> {
     let runtime = runtime()?;
-    Ok(open(config, runtime.handle().clone())?.place())
+    let is_made = match &config.archive.store {
+        config::Store::File { folder } => !folder.is_dir(),
+        config::Store::S3 { .. } => false,
+    };
+    let place = open(config, runtime.handle().clone())?.place();
+    Ok((place, is_made))
 }
 
 /// Keeps what makes decisions in the archive, before it makes any: the files of the model package, the

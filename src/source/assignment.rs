@@ -12,19 +12,21 @@ use super::bookmark::{self, Refusal, Start};
 use super::client::{Rebalance, persist};
 use super::{CALL_TIMEOUT, Change, Held, LEFTOVER_ERRORS, Source};
 use crate::error::{Exit, Fatal, Result};
+use crate::patience::Tries;
 use crate::record::NextOffset;
 
 impl Source<'_> {
     /// Asks what nobody tells: whether the input is still the same topic, and whether the twins of
     /// partitions that wait for them are there now. Returns whether something changed.
     pub(super) fn look_again(&mut self) -> Result<bool> {
-        if !self.check_topic()? {
+        let mut tries = self.patience.start();
+        if !self.check_topic(&mut tries)? {
             return Ok(true);
         }
         if self.without_twin.is_empty() {
             return Ok(false);
         }
-        let counts = self.twins()?;
+        let counts = self.twins(&mut tries)?;
         let has_come = |(partition, lacking): &(&i32, &String)| {
             counts
                 .iter()
@@ -35,27 +37,43 @@ impl Source<'_> {
         if ready.is_empty() {
             return Ok(false);
         }
-        self.assign(&ready)?;
+        self.assign(&ready, &mut tries)?;
         Ok(true)
     }
 
     /// Acts on what the callback noted. Returns whether there was something.
     pub(super) fn serve(&mut self) -> Result<bool> {
         let rebalances = self.consumer.context().take_rebalances();
+        if rebalances.is_empty() {
+            self.consumer.context().is_answered();
+            return Ok(false);
+        }
+        let mut tries = self.patience.start();
         for rebalance in &rebalances {
             match rebalance {
-                Rebalance::Assigned(partitions) => self.assign(partitions)?,
-                Rebalance::Revoked(partitions) => self.unassign(partitions)?,
+                Rebalance::Assigned(partitions) => self.assign(partitions, &mut tries)?,
+                Rebalance::Revoked(partitions) => {
+                    let held = self.unassign(partitions)?;
+                    self.changes.push(Change::Revoked { held });
+                }
+                Rebalance::Lost(partitions) => {
+                    warn!(
+                        ?partitions,
+                        "the group took partitions away: this lane was silent for too long"
+                    );
+                    let held = self.unassign(partitions)?;
+                    self.changes.push(Change::Lost { held });
+                }
             }
         }
         self.consumer.context().is_answered();
-        Ok(!rebalances.is_empty())
+        Ok(true)
     }
 
-    fn assign(&mut self, partitions: &[i32]) -> Result<()> {
-        self.check_topic()?;
+    fn assign(&mut self, partitions: &[i32], tries: &mut Tries) -> Result<()> {
+        self.check_topic(tries)?;
         let mut list = TopicPartitionList::new();
-        for (partition, start) in self.starts(partitions)? {
+        for (partition, start) in self.starts(partitions, tries)? {
             match start {
                 Ok(mut start) => {
                     list.add_partition_offset(
@@ -85,7 +103,8 @@ impl Source<'_> {
         Ok(())
     }
 
-    fn unassign(&mut self, partitions: &[i32]) -> Result<()> {
+    /// Returns how many are still held.
+    fn unassign(&mut self, partitions: &[i32]) -> Result<usize> {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             self.without_twin.remove(partition);
@@ -100,15 +119,13 @@ impl Source<'_> {
             .incremental_unassign(&list)
             .map_err(|e| Fatal::unreachable("giving partitions back").because(e))?;
         info!(partitions = ?partitions, held = self.held.len(), "revoked");
-        self.changes.push(Change::Revoked {
-            held: self.held.len(),
-        });
-        Ok(())
+        Ok(self.held.len())
     }
 
     /// Stops fetching a partition that cannot be scored.
     pub(super) fn refuse(&mut self, partition: i32, refusal: Refusal) -> Result<()> {
-        self.unassign(&[partition])?;
+        let held = self.unassign(&[partition])?;
+        self.changes.push(Change::Revoked { held });
         self.note_refusal(partition, refusal);
         Ok(())
     }
@@ -124,7 +141,11 @@ impl Source<'_> {
     }
 
     /// Where scoring of each partition begins, by its committed offset and its twins.
-    pub(super) fn starts(&self, partitions: &[i32]) -> Result<Vec<(i32, Result<Start, Refusal>)>> {
+    pub(super) fn starts(
+        &self,
+        partitions: &[i32],
+        tries: &mut Tries,
+    ) -> Result<Vec<(i32, Result<Start, Refusal>)>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
@@ -132,10 +153,10 @@ impl Source<'_> {
         for partition in partitions {
             list.add_partition(&self.topics.input, *partition);
         }
-        let committed = persist(self.patience, "asking for committed offsets", || {
-            self.consumer.committed_offsets(list.clone(), CALL_TIMEOUT)
+        let committed = persist(tries, "asking for committed offsets", |timeout| {
+            self.consumer.committed_offsets(list.clone(), timeout)
         })?;
-        let twins = self.twins()?;
+        let twins = self.twins(tries)?;
         let start = |partition: i32| {
             if let Some((topic, count)) = twins.iter().find(|(_, count)| partition >= *count) {
                 return Err(Refusal::NoTwin {
@@ -158,14 +179,14 @@ impl Source<'_> {
     }
 
     /// The topics that must have a partition for each of the input's, and how many they have.
-    fn twins(&self) -> Result<Vec<(String, i32)>> {
-        let counted = |topic: &String| Ok((topic.clone(), self.partition_count(topic)?));
+    fn twins(&self, tries: &mut Tries) -> Result<Vec<(String, i32)>> {
+        let counted = |topic: &String| Ok((topic.clone(), self.partition_count(topic, tries)?));
         self.topics.twins.iter().map(counted).collect()
     }
 
-    fn partition_count(&self, topic: &str) -> Result<i32> {
-        let count = persist(self.patience, "asking for a topic's partitions", || {
-            let metadata = self.consumer.fetch_metadata(Some(topic), CALL_TIMEOUT)?;
+    fn partition_count(&self, topic: &str, tries: &mut Tries) -> Result<i32> {
+        let count = persist(tries, "asking for a topic's partitions", |timeout| {
+            let metadata = self.consumer.fetch_metadata(Some(topic), timeout)?;
             let answer = metadata.topics().first();
             match answer
                 .and_then(|topic| topic.error())
@@ -183,17 +204,14 @@ impl Source<'_> {
 
     /// Whether the input is still the topic that it was. One that was deleted and created again has other
     /// records under the same offsets, so everything that is held of it is refused.
-    pub(super) fn check_topic(&mut self) -> Result<bool> {
+    pub(super) fn check_topic(&mut self, tries: &mut Tries) -> Result<bool> {
         self.checked = Instant::now();
         let (ids, topic) = (self.topics.ids, self.topics.input.clone());
-        let mut waits = self.patience.waits();
         let is = loop {
-            match ids.of(self.consumer.client(), &topic, CALL_TIMEOUT) {
+            match ids.of(self.consumer.client(), &topic, tries.call(CALL_TIMEOUT)) {
                 Ok(id) => break id,
-                Err(fatal) => match waits.next() {
-                    Some(wait) => std::thread::sleep(wait),
-                    None => return Err(fatal),
-                },
+                Err(fatal) if !tries.again() => return Err(fatal),
+                Err(_) => {}
             }
         };
         if is == self.topic_id {
@@ -213,14 +231,15 @@ impl Source<'_> {
 
     /// Some partition's offset is not in its log. The error does not say which.
     pub(super) fn refuse_out_of_range(&mut self) -> Result<()> {
-        if !self.check_topic()? {
+        let mut tries = self.patience.start();
+        if !self.check_topic(&mut tries)? {
             return Ok(());
         }
         let before = self.held.len();
         for (partition, _) in self.held() {
-            let (low, high) = persist(self.patience, "asking for the log's range", || {
+            let (low, high) = persist(&mut tries, "asking for the log's range", |timeout| {
                 self.consumer
-                    .fetch_watermarks(&self.topics.input, partition, CALL_TIMEOUT)
+                    .fetch_watermarks(&self.topics.input, partition, timeout)
             })?;
             let expected = self.held[&partition].track.expected();
             if expected.0 < low || expected.0 > high {

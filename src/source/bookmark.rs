@@ -10,6 +10,7 @@ use std::fmt;
 use crate::package::Edition;
 use crate::record::{Digest, Gap, NextOffset, Offset};
 use crate::source::track::Disorder;
+use crate::words::counted;
 
 /// The metadata of a committed offset.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -138,8 +139,8 @@ impl fmt::Display for Refusal {
             ),
             Refusal::NoTwin { topic, partitions } => write!(
                 f,
-                "`{topic}` has only {partitions} partitions; add partitions to it until it has as \
-                 many as the input"
+                "`{topic}` has only {}; add partitions to it until it has as many as the input",
+                counted(*partitions, "partition")
             ),
             Refusal::Disorder(Disorder::WentBack { expected, found }) => write!(
                 f,

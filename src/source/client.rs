@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
@@ -15,8 +16,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use tracing::warn;
 
+use super::CALL_TIMEOUT;
 use crate::error::{Fatal, Result};
-use crate::patience::Patience;
+use crate::patience::Tries;
 
 /// The consumer of a lane.
 pub type Consumer = BaseConsumer<Notes>;
@@ -36,6 +38,8 @@ pub struct Notes {
 pub(super) enum Rebalance {
     Assigned(Vec<i32>),
     Revoked(Vec<i32>),
+    /// The group has given them to others already.
+    Lost(Vec<i32>),
 }
 
 impl Notes {
@@ -108,6 +112,7 @@ impl ConsumerContext for Notes {
             .collect();
         let note = match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(numbers),
+            _ if consumer.assignment_lost() => Rebalance::Lost(numbers),
             _ => Rebalance::Revoked(numbers),
         };
         self.rebalances
@@ -171,21 +176,20 @@ pub(super) fn passes(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Calls the cluster until it answers or patience ends.
+/// Calls the cluster until it answers or patience ends. The call is told how long it may take.
 pub(super) fn persist<T>(
-    patience: Patience,
+    tries: &mut Tries,
     what: &str,
-    mut call: impl FnMut() -> Result<T, KafkaError>,
+    mut call: impl FnMut(Duration) -> Result<T, KafkaError>,
 ) -> Result<T> {
-    let mut waits = patience.waits();
     loop {
-        match (call(), waits.next()) {
-            (Ok(answer), _) => return Ok(answer),
-            (Err(error), Some(wait)) => {
-                warn!(%error, "{what}");
-                std::thread::sleep(wait);
-            }
-            (Err(error), None) => return Err(Fatal::unreachable(what).because(error)),
+        let error = match call(tries.call(CALL_TIMEOUT)) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        warn!(%error, "{what}");
+        if !tries.again() {
+            return Err(Fatal::unreachable(what).because(error));
         }
     }
 }

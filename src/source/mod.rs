@@ -1,6 +1,7 @@
 //! The input: gathers what has arrived into the rows of a round, and knows where each partition stands.
 //!
-//! One of the three places that touch Kafka. It never commits: offsets travel in the transaction that
+//! Kafka is touched here, in `publish`, by the lane that holds both, in `topics`, in the archive's `collect`,
+//! `board` and `operator`, and below the safe wrapper in `native`. This module never commits: offsets travel in the transaction that
 //! publishes what was made of them. It never resets an offset, and never skips one that it cannot
 //! explain (see [`track`] and [`bookmark`]). Rebalances are served between polls, on the lane's own
 //! thread: the callback only notes them down.
@@ -23,7 +24,7 @@ use crate::crash;
 use crate::error::{Fatal, Result};
 use crate::native::{self, TopicIds};
 use crate::package::Edition;
-use crate::patience::Patience;
+use crate::patience::{Patience, Tries};
 use crate::record::{Digest, Gap, NextOffset, Offset};
 
 use bookmark::{Bookmark, Refusal, Start};
@@ -103,6 +104,10 @@ pub enum Change {
         held: usize,
     },
     Revoked {
+        held: usize,
+    },
+    /// The group had given them to others before it was noticed here.
+    Lost {
         held: usize,
     },
     Refused {
@@ -270,7 +275,7 @@ impl<'c> Source<'c> {
             }
             Step::SeekAgain => {
                 let target = held.track.expected();
-                self.seek(&[(partition, target)])?;
+                self.seek(&[(partition, target)], &mut self.patience.start())?;
                 Ok(0)
             }
             Step::Drop => Ok(0),
@@ -314,7 +319,7 @@ impl<'c> Source<'c> {
             }
             return Ok(());
         }
-        self.seek(&targets)
+        self.seek(&targets, &mut self.patience.start())
     }
 
     /// Asks the cluster what is committed for every partition that is held and goes on from there:
@@ -322,10 +327,10 @@ impl<'c> Source<'c> {
     ///
     /// # Errors
     /// When the cluster does not answer.
-    pub fn resolve(&mut self) -> Result<()> {
+    pub fn resolve(&mut self, tries: &mut Tries) -> Result<()> {
         let partitions: Vec<i32> = self.held.keys().copied().collect();
         let mut targets = Vec::new();
-        for (partition, start) in self.starts(&partitions)? {
+        for (partition, start) in self.starts(&partitions, tries)? {
             match start {
                 Ok(start) => {
                     targets.push((partition, start.next));
@@ -334,7 +339,7 @@ impl<'c> Source<'c> {
                 Err(refusal) => self.refuse(partition, refusal)?,
             }
         }
-        self.seek(&targets)
+        self.seek(&targets, tries)
     }
 
     /// The head of a partition's evidence chain.
@@ -395,20 +400,18 @@ impl<'c> Source<'c> {
             .collect()
     }
 
-    fn seek(&mut self, targets: &[(i32, NextOffset)]) -> Result<()> {
-        let deadline = Instant::now() + self.patience.total;
+    fn seek(&mut self, targets: &[(i32, NextOffset)], tries: &mut Tries) -> Result<()> {
         for &(partition, target) in targets {
             while let Err(error) = self.consumer.seek(
                 &self.topics.input,
                 partition,
                 At::Offset(target.0),
-                CALL_TIMEOUT,
+                tries.call(CALL_TIMEOUT),
             ) {
-                if Instant::now() >= deadline {
+                if !tries.again_after(SEEK_PAUSE) {
                     let what = format!("seeking partition {partition} to {target}");
                     return Err(Fatal::unreachable(what).because(error));
                 }
-                std::thread::sleep(SEEK_PAUSE);
             }
             if let Some(held) = self.held.get_mut(&partition) {
                 held.track.on_seek(target);
@@ -437,7 +440,7 @@ impl<'c> Source<'c> {
                 self.refuse_out_of_range()
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopicId) => {
-                self.check_topic().map(|_| ())
+                self.check_topic(&mut self.patience.start()).map(|_| ())
             }
             Some(code) if passes(code) => {
                 warn!(%code, "consumer");

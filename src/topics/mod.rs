@@ -16,13 +16,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{ClientConfig, Offset as At};
 
-use crate::config::Config;
+use crate::config::{Config, refused_client};
 use crate::error::{Exit, Fatal, Result};
 use crate::evidence::{self, Header, Reader};
 use crate::native::TopicIds;
 use crate::package::Edition;
 use crate::record::{Digest, NextOffset};
 use crate::source::bookmark::{self, Bookmark};
+use crate::words::counted;
 
 use rules::{Cluster, Description, Finding};
 
@@ -73,7 +74,7 @@ impl<'a> Topics<'a> {
             .set("auto.offset.reset", "error");
         let consumer: BaseConsumer = client
             .create()
-            .map_err(|e| Fatal::usage("creating a client").because(e))?;
+            .map_err(|error| refused_client(&client, error))?;
         consumer.fetch_metadata(None, TIMEOUT).map_err(|error| {
             let brokers = client.get("bootstrap.servers").unwrap_or_default();
             Fatal::unreachable(format!(
@@ -200,7 +201,7 @@ impl<'a> Topics<'a> {
                 self.create_topic(input, count, replicas, &[])?;
                 done.push(format!(
                     "created topic {input} with {}",
-                    show_partitions(count)
+                    counted(count, "partition")
                 ));
                 count
             }
@@ -221,7 +222,7 @@ impl<'a> Topics<'a> {
                 self.create_topic(topic, count, replicas, settings)?;
                 done.push(format!(
                     "created topic {topic} with {}",
-                    show_partitions(count)
+                    counted(count, "partition")
                 ));
             }
         }
@@ -584,10 +585,4 @@ fn wait<T>(answer: impl Future<Output = Result<T, KafkaError>>) -> Result<T, Kaf
         .build()
         .expect("a runtime without drivers starts")
         .block_on(answer)
-}
-fn show_partitions(count: i32) -> String {
-    match count {
-        1 => "1 partition".to_owned(),
-        count => format!("{count} partitions"),
-    }
 }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::words::counted;
+
 /// One topic, as the cluster describes it.
 #[derive(Clone, Debug, Default)]
 pub struct Description {
@@ -114,7 +116,8 @@ fn size(name: &str, topic: &Description, wanted: usize) -> Finding {
 }
 
 fn count(name: &str, is: i32, wanted: i32) -> Finding {
-    Finding::of(is == wanted, format!("{name}: {is} partitions"), || {
+    let told = format!("{name}: {}", counted(is, "partition"));
+    Finding::of(is == wanted, told, || {
         if is < wanted {
             format!("add partitions to `{name}`: the input has {wanted}")
         } else {
@@ -149,7 +152,7 @@ fn safe(cluster: &Cluster<'_>, scored: &Description, evidence: &Description) -> 
     let (is, wanted) = (evidence.replicas, scored.replicas);
     findings.push(Finding::of(
         is >= wanted,
-        format!("{name}: {is} replicas"),
+        format!("{name}: {}", counted(is, "replica")),
         || format!("replicate `{name}` at least {wanted} times, as the scored topic"),
     ));
     let key = "min.insync.replicas";
@@ -187,7 +190,7 @@ fn safe(cluster: &Cluster<'_>, scored: &Description, evidence: &Description) -> 
         let (is, wanted) = (topic.replicas, evidence.replicas);
         findings.push(Finding::of(
             is >= wanted,
-            format!("{internal}: {is} replicas"),
+            format!("{internal}: {}", counted(is, "replica")),
             || format!("replicate `{internal}` at least {wanted} times: exactly-once hangs on it"),
         ));
     }

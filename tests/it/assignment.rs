@@ -146,3 +146,29 @@ fn records_that_were_deleted_before_they_were_read_are_a_gap_once_an_operator_sa
     pipeline.assert_books_agree(true);
     end(process);
 }
+
+#[test]
+fn what_the_group_took_away_is_lost_and_not_revoked() {
+    let Some(kafka) = kit::kafka() else { return };
+    let pipeline = Pipeline::create(kafka, "lost", "");
+    pipeline.produce_payments(1, 100);
+    let process = pipeline.run("a", &[], &[]);
+    let admin = Admin::of(&process);
+    pipeline.await_processed();
+    let changes = |metrics: &str, kind: &str| {
+        sum(metrics, "probity_rebalances_total", &format!("\"{kind}\""))
+    };
+    let (_, metrics) = admin.get("/metrics");
+    assert_eq!(changes(&metrics, "lost"), 0.0);
+
+    process.signal(Signal::Stop);
+    kafka.await_empty("lost");
+    process.signal(Signal::Continue);
+    let (metrics, _) = admin.wait_for("/metrics", |metrics| {
+        changes(metrics, "lost") > 0.0 && changes(metrics, "assigned") > 1.0
+    });
+    assert_eq!(changes(&metrics, "revoked"), 0.0, "{metrics}");
+    pipeline.produce_payments(2, 100);
+    pipeline.assert_books_agree(true);
+    end(process);
+}

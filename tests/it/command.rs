@@ -39,6 +39,7 @@ fn a_command_that_reads_no_configuration_refuses_one() {
         &["replay", "a", "--key", "k"],
         &["explain", "a", "e", "--key", "k"],
         &["show", "a", "e", "--key", "k"],
+        &["generate"],
     ] {
         for given in [["--config", "probity.toml"], ["--set", "log.level=info"]] {
             let ended = audit(&folder, [&given[..], arguments].concat());
@@ -116,4 +117,126 @@ fn an_auditor_without_onnx_runtime_is_told_to_name_it() {
         "{said}"
     );
     assert!(!said.contains("configuration"), "{said}");
+}
+
+/// No broker answers there.
+const NO_BROKER: [&str; 2] = ["--set", "kafka.bootstrap.servers=127.0.0.1:1"];
+
+#[test]
+fn check_looks_at_the_keys_of_the_roles_and_says_what_it_made() {
+    let folder = kit::folder("command-check");
+    let archive = format!("archive.url=file://{}/made", folder.display());
+    let check = |roles: &str| {
+        let arguments = [
+            "check",
+            "--roles",
+            roles,
+            "--set",
+            &archive,
+            "--set",
+            "keys.folder=keys",
+        ];
+        audit(&folder, [&arguments[..], &NO_BROKER].concat())
+    };
+    let without = check("archive");
+    assert_eq!(without.code, 1, "{without}");
+    assert!(
+        without.stdout.contains("✘ keys\n    there are no keys in "),
+        "{without}"
+    );
+    assert!(
+        without
+            .stdout
+            .contains("its folder was not there and is made now"),
+        "{without}"
+    );
+    assert!(
+        without.stderr.contains("2 things must be mended first"),
+        "{without}"
+    );
+
+    let made = audit(
+        &folder,
+        ["keys", "init", "--name", "bank.example", "--folder", "keys"],
+    );
+    assert_eq!(made.code, 0, "{made}");
+    for key in ["scorer.key", "log.key"] {
+        std::fs::remove_file(folder.join("keys").join(key)).unwrap();
+    }
+    let archiver = check("archive");
+    for line in [
+        "✔ archiver.key signs the archive; without log.key, another process signs the ledger's head",
+        "✔ admin.listen 127.0.0.1:",
+        "✘ brokers",
+        "creates once\n",
+    ] {
+        assert!(archiver.stdout.contains(line), "{line}: {archiver}");
+    }
+    assert!(
+        archiver.stderr.contains("1 thing must be mended first"),
+        "{archiver}"
+    );
+    let both = check("score,archive");
+    assert!(
+        both.stdout
+            .contains("✘ keys of the scorer\n    `keys.folder` has no scorer.key"),
+        "{both}"
+    );
+}
+
+#[test]
+fn a_check_that_nobody_reads_keeps_its_verdict() {
+    let folder = kit::folder("command-check-closed");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut check = Command::new(env!("CARGO_BIN_EXE_probity"));
+    let ended = check
+        .args(["check", "--roles", "archive"])
+        .args(NO_BROKER)
+        .current_dir(&folder)
+        .stdout(writer)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("must be mended first"), "{said}");
+}
+
+#[test]
+fn a_wrong_argument_is_refused_before_a_broker_is_asked() {
+    let folder = kit::folder("command-arguments");
+    for (arguments, says) in [
+        (
+            &["topics", "accept", "--partition", "0", "--from", "foo"][..],
+            "say earliest, latest, evidence or an offset",
+        ),
+        (
+            &["topics", "create", "--start", "foo"],
+            "say earliest, latest or an offset",
+        ),
+        (
+            &["topics", "create", "--start", "earliest", "--replicas", "0"],
+            "'--replicas <N>'",
+        ),
+        (
+            &[
+                "topics",
+                "create",
+                "--start",
+                "earliest",
+                "--partitions",
+                "0",
+            ],
+            "'--partitions <N>'",
+        ),
+        (&["generate", "--cards", "0"], "'--cards <N>'"),
+        (
+            &["generate", "--out", "one.csv", "--truth", "./one.csv"],
+            "--out and --truth are one file",
+        ),
+    ] {
+        let ended = audit(&folder, arguments);
+        assert_eq!(ended.code, 2, "{arguments:?}: {ended}");
+        assert!(ended.stderr.contains(says), "{arguments:?}: {ended}");
+    }
 }

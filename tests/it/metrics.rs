@@ -25,6 +25,9 @@ fn counters_equal_the_books_and_the_backlog_is_told() {
     let rows = |metrics: &str| sum(metrics, "probity_rows_total", "");
     let (while_behind, _) = admin.wait_for("/metrics", |metrics| behind(metrics) > 0.0);
     assert!(rows(&while_behind) < 3_003.0);
+    admin.wait_for("/metrics", |metrics| {
+        sum(metrics, "probity_archive_behind_seconds", "") > 0.0
+    });
     // The first metrics after the last row may be older than what they say of the backlog.
     let is_done = |metrics: &str| rows(metrics) == 3_003.0 && behind(metrics) == 0.0;
     let (metrics, _) = admin.wait_for("/metrics", is_done);
@@ -65,6 +68,15 @@ fn counters_equal_the_books_and_the_backlog_is_told() {
     // The books waited for the archive.
     let (_, metrics) = admin.get("/metrics");
     assert_eq!(sum(&metrics, "probity_archive_rows_total", ""), 3_003.0);
+    let segments = sum(&metrics, "probity_archive_segments_total", "");
+    let entries = |kind: &str| sum(&metrics, "probity_archive_entries_total", kind);
+    assert_eq!((entries("segment"), entries("reseal")), (segments, 0.0));
+    // Entry and file of each, and more.
+    let created = sum(&metrics, "probity_archive_puts_total", "created");
+    assert!(created > 2.0 * segments, "{metrics}");
+    admin.wait_for("/metrics", |metrics| {
+        sum(metrics, "probity_archive_behind_seconds", "") == 0.0
+    });
     process.signal(Signal::Terminate);
     assert_eq!(process.wait(), 0, "{}", process.lines().join("\n"));
 }

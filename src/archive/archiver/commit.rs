@@ -30,11 +30,15 @@ impl Archiver {
         let is_wanted = |state: &State| closed.joins(&state.tip(&id));
         let make = |n| Body::Segment(Box::new(closed.entry(n)));
         let signer = self.identity.signer()?;
+        let appended = self.log.append(is_wanted, make, signer)?;
+        if let Some(entry) = &appended {
+            self.observer.appended(&entry.body);
+        }
         let Some(Entry {
             n,
             body: Body::Segment(segment),
             ..
-        }) = self.log.append(is_wanted, make, signer)?
+        }) = appended
         else {
             self.start_again(partition)?;
             return Ok(Outcome::LostRace);
@@ -53,6 +57,9 @@ impl Archiver {
     fn committed(&mut self, entry: &Committed) {
         let Committed { segment, .. } = entry;
         self.observer.sealed(segment);
+        if let Some(stream) = self.streams.get_mut(&segment.stream.partition) {
+            stream.is_archived(segment.max_time);
+        }
         let done = Move::Committed(segment.stream.partition, segment.next);
         self.moves.push(done);
     }
@@ -109,11 +116,11 @@ impl Archiver {
                 bytes: closed.bytes.len() as u64,
             })
         };
-        let resealed = self
-            .log
-            .append(is_wanted, make, self.identity.signer()?)?
-            .is_some();
-        Ok(resealed || (is_last(self.log.state()) && is_accepted(self.log.state())))
+        let resealed = self.log.append(is_wanted, make, self.identity.signer()?)?;
+        if let Some(entry) = &resealed {
+            self.observer.appended(&entry.body);
+        }
+        Ok(resealed.is_some() || (is_last(self.log.state()) && is_accepted(self.log.state())))
     }
 
     /// Puts the file of an entry. Another one may be there: a reseal's, or the resealed one.

@@ -307,13 +307,13 @@ fn a_file_that_is_missing_is_made_again_to_the_byte_before_anything_follows() {
     assert_eq!(segments(&store).len(), 1);
     // Another version makes other bytes of the same rows, and says so first.
     store.objects.lock().unwrap().remove(&entry.path);
-    let (newer, nobody) = (identity("probity 9"), Arc::new(Nobody));
+    let (newer, told) = (identity("probity 9"), Arc::new(Told::default()));
     let mut newer = Archiver::open(
         store.clone(),
         origin(),
         newer,
         Settings::default(),
-        nobody,
+        told.clone(),
         None,
     )
     .unwrap();
@@ -330,6 +330,69 @@ fn a_file_that_is_missing_is_made_again_to_the_byte_before_anything_follows() {
         })
     );
     assert_ne!(Digest::of(&bytes), entry.sha256);
+    assert_eq!(*told.0.lock().unwrap(), ["reseal"]);
+}
+
+#[test]
+fn what_is_read_and_not_archived_is_as_old_as_its_oldest_message() {
+    let store = Arc::new(Memory::default());
+    let settings = Settings {
+        rows_max: 2,
+        ..Settings::default()
+    };
+    let mut archiver = open(&store, settings);
+    let behind = |archiver: &mut Archiver| archiver.behind(NOON + 9_000_000).as_secs();
+    archiver.assign(0).unwrap();
+    assert_eq!(behind(&mut archiver), 0, "nothing was read");
+    let times = [NOON, NOON + 1_000_000, NOON + 2_000_000, NOON + 3_000_000];
+    let topic = topic(1, &times);
+    let read = |archiver: &mut Archiver, at: usize| {
+        archiver.message(0, topic.records[at].record()).unwrap();
+        behind(archiver)
+    };
+    assert_eq!(read(&mut archiver, 0), 9);
+    assert_eq!(read(&mut archiver, 1), 8, "archived, and more may come");
+    assert_eq!(read(&mut archiver, 2), 7);
+    archiver.drained(0);
+    assert_eq!(behind(&mut archiver), 7, "read, and not archived");
+    archiver.message(0, topic.records[3].record()).unwrap();
+    archiver.drained(0);
+    assert_eq!(behind(&mut archiver), 0, "all is archived");
+    // What waits for an operator gets older, and no end of the topic hides it.
+    archiver.has_bounds(0, 100, 200);
+    archiver.drained(0);
+    assert_eq!(behind(&mut archiver), 0);
+    assert_eq!(archiver.behind(NOON + 14_000_000).as_secs(), 5);
+}
+
+/// Remembers what was appended.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<&'static str>>);
+
+impl Observer for Told {
+    fn appended(&self, body: &Body) {
+        self.0.lock().unwrap().push(match body {
+            Body::Segment(_) => "segment",
+            Body::Reseal(_) => "reseal",
+            _ => "other",
+        });
+    }
+}
+
+#[test]
+fn each_entry_of_a_segment_is_told_once() {
+    let store = Arc::new(Memory::default());
+    let told = Arc::new(Told::default());
+    let identity = identity("probity 0.1.0");
+    let settings = Settings {
+        rows_max: 1,
+        ..Settings::default()
+    };
+    let mut archiver =
+        Archiver::open(store, origin(), identity, settings, told.clone(), None).unwrap();
+    archiver.assign(0).unwrap();
+    feed(&mut archiver, &topic(1, &[NOON, NOON]));
+    assert_eq!(*told.0.lock().unwrap(), ["segment", "segment"]);
 }
 
 /// A change that somebody without the key can make.
