@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from . import distributions, exact, models, start
+from . import distributions, exact, leaves, models, start
 from .trees import Refused, next_float
 
 CHUNK_SIZES = [1, 4, 16, 64]
@@ -254,13 +254,14 @@ def compare(source, onnx_bytes, rows):
 
 
 def contributions(source, background, golden, margin):
-    """Base and contributions from something else than probity, and how they were found; None where nothing exact can be had."""
+    """Base and contributions from something else than probity, and how they were found; None for a method that is not exact."""
     unit = np.maximum(1.0, np.abs(margin.astype(np.float64)))
     if source.weights is not None:
         found, again = (exact.linear(weights, background, golden) for weights in source.weights)
         apart = np.max(np.abs(found - again) / unit[:, None])
         if not apart <= CONTRIBUTION_TOLERANCE / 2:
-            return None, f"none: the model's 64-bit weights, rounded to 32 bits, change them by {apart:.1e}"
+            base = float(np.mean(run_margin(source, background)))
+            return (base, again), f"by the formula for linear models, from 32-bit weights; from 64-bit weights they differ by {apart:.1e}"
         return (float(np.mean(source.raw(background))), found), f"by the formula for linear models; from 32-bit weights within {apart:.1e}"
     if source.trees is None:
         return None, "none: the method is approximate"
@@ -269,26 +270,42 @@ def contributions(source, background, golden, margin):
         again = exact.brute_force(source.trees.margin, background, golden)
         apart = max(np.max(np.abs(found[1] - again[1]) / unit[:, None]), np.max(abs(found[0] - again[0]) / unit))
         if not apart <= CONTRIBUTION_TOLERANCE:
-            return None, f"none: the model's 64-bit leaves, rounded to 32 bits, change them by {apart:.1e}"
+            return again, f"by their definition, from 32-bit leaves; {source.library}'s own predictions differ by {apart:.1e}"
         return found, f"by their definition, from {source.library}'s own predictions; from 32-bit leaves within {apart:.1e}"
+    found, how = by_shap(source, background, golden)
+    if found is None:
+        found, how = leaves.shapley(source.trees, background, golden), f"leaf by leaf, because {how}"
+    apart = np.max(np.abs(found[0] + found[1].sum(axis=1) - source.trees.margin(golden)) / unit)
+    if not apart <= CONTRIBUTION_TOLERANCE:
+        raise Refused(f"contributions that were found {how} do not add up to the margin by {apart:.1e}")
+    return found, f"{how}; they add up to the margin within {apart:.1e}"
+
+
+def run_margin(source, rows):
+    return run(source.graph.SerializeToString(deterministic=True), rows, CHUNK_SIZES[-1])[1].astype(np.float64)
+
+
+def by_shap(source, background, golden):
+    """What shap finds, and its name; or nothing, and why."""
     try:
         import shap
     except ImportError:
-        return None, "none: shap is not installed"
+        return None, "shap is not installed"
     if len(background) > SHAP_BACKGROUND_MAX:
-        return None, f"none: shap would use {SHAP_BACKGROUND_MAX} of the background rows"
+        return None, f"shap would use {SHAP_BACKGROUND_MAX} of the background rows"
     background, explained = source.trees.alike(background), source.trees.alike(golden)
     if source.for_shap is None or np.any(source.trees.shap_errs(background)):
-        return None, "none: shap does not explain this model's log-odds with this background"
+        return None, "shap does not explain this model's log-odds with this background"
     others = int(np.sum(source.trees.shap_errs(explained)))
     if others:
-        return None, f"none: shap explains {others} of the {len(golden)} golden rows as if they were others"
+        return None, f"shap explains {others} of the {len(golden)} golden rows as if they were others"
     explainer = shap.TreeExplainer(source.for_shap, data=background, feature_perturbation="interventional", model_output="raw")
     found = float(np.ravel(explainer.expected_value)[0]), np.asarray(explainer.shap_values(explained), np.float64)
+    unit = np.maximum(1.0, np.abs(source.trees.margin(golden)))
     apart = np.max(np.abs(found[0] + found[1].sum(axis=1) - source.trees.margin(golden)) / unit)
     if not apart <= CONTRIBUTION_TOLERANCE:
-        return None, f"none: those of shap do not add up to the margin by {apart:.1e}"
-    return found, f"by shap {shap.__version__}; they add up to the margin within {apart:.1e}"
+        return None, f"those of shap do not add up to the margin by {apart:.1e}"
+    return found, f"by shap {shap.__version__}"
 
 
 def by_definition(source, background, golden):
@@ -344,7 +361,7 @@ def text(value):
 
 def manifest(name, version, sizes, policy_version, review, decline, rules, method, permutations, language, features, reasons):
     lines = [f"name = {text(name)}", f"version = {text(version)}", "", "[model]", 'file = "model.onnx"', f"chunk_rows = {sizes}"]
-    lines += ['golden = "golden.json"', 'reference = "reference.json"', 'matrix = "input"', "", "[output]", 'probability = { name = "score" }', 'margin = { name = "margin" }']
+    lines += ['golden = "golden.json"', 'reference = "reference.json"', 'card = "MODEL_CARD.md"', 'matrix = "input"', "", "[output]", 'probability = { name = "score" }', 'margin = { name = "margin" }']
     lines += ["", "[policy]", f"version = {text(policy_version)}", f"review = {float(review)!r}", f"decline = {float(decline)!r}"]
     for each in rules:
         lines += ["", "[[policy.rule]]"] + [f"{key} = {text(each[key])}" for key in RULE_KEYS if key in each]

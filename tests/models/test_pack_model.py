@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 sys.path.insert(0, str(DEPLOY))
-from pack_model import Refused, distributions, exact, models, pack, package, trees  # noqa: E402
+from pack_model import Refused, distributions, exact, leaves, models, pack, package, trees  # noqa: E402
 
 ROWS = 600
 # Not in the lock, because it brings gigabytes of CUDA: deploy/README.md says how to have it here.
@@ -193,11 +193,11 @@ class Packing(unittest.TestCase):
         matrix[random.random(ROWS) < 0.5, 0] = np.nan
         model = lightgbm.LGBMClassifier(n_estimators=5, num_leaves=6, n_jobs=1, random_state=1, verbose=-1).fit(matrix, fraud)
         data = {f"f{i}": matrix[:, i] for i in range(12)}
-        for name, replaced, why in (("with", {}, "none: shap does not explain"), ("without", {"shap": None}, "none: shap is not installed")):
+        for name, replaced, why in (("with", {}, "because shap does not explain"), ("without", {"shap": None}, "because shap is not installed")):
             with self.subTest(name), unittest.mock.patch.dict(sys.modules, replaced):
                 folder = self.packed(model, data, name)
                 self.assertGreater(len(decoded(self.golden(folder), "columns")), package.GOLDEN_ROWS + 2)
-                self.assertNotIn("contributions", self.golden(folder))
+                self.assertEqual(decoded(self.golden(folder), "contributions").shape[1], 12)
                 self.assertIn(why, (folder / "MODEL_CARD.md").read_text())
 
     def test_what_shap_finds_is_what_the_definition_gives(self):
@@ -213,6 +213,36 @@ class Packing(unittest.TestCase):
         self.assertEqual(self.golden(folder)["columns"], known["columns"])
         self.assertTrue(np.any(np.isnan(decoded(known, "columns"))))
         apart = np.abs(decoded(self.golden(folder), "contributions") - decoded(known, "contributions"))
+        self.assertLess(np.max(apart), 1e-6)
+
+    def test_what_is_found_leaf_by_leaf_is_what_the_definition_gives(self):
+        """Of each library's comparisons and ways of a missing value; a swapped child is noticed."""
+        matrix, fraud, _ = sample()
+        rows, background = matrix[:30], matrix[40:47]
+        for number, model in enumerate([
+            small_lightgbm(), small_catboost(), xgboost.XGBClassifier(n_estimators=5, max_depth=5, n_jobs=1).fit(matrix, fraud),
+            HistGradientBoostingClassifier(max_iter=5, random_state=1).fit(matrix, fraud),
+        ]):
+            with self.subTest(type(model).__name__):
+                read = models.source(model, 8).trees
+                base, found = leaves.shapley(read, background, rows)
+                expected = exact.brute_force(read.margin, background, rows)
+                self.assertAlmostEqual(base, expected[0], delta=1e-12)
+                self.assertLess(np.max(np.abs(found - expected[1])), 1e-12)
+                read.roots[0].true, read.roots[0].false = read.roots[0].false, read.roots[0].true
+                self.assertGreater(np.max(np.abs(leaves.shapley(read, background, rows)[1] - expected[1])), 1e-6, number)
+
+    def test_a_wide_model_has_golden_contributions_without_shap(self):
+        random = np.random.default_rng(1)
+        matrix = random.normal(size=(ROWS, 12)).astype(np.float32)
+        model = lightgbm.LGBMClassifier(n_estimators=5, num_leaves=6, n_jobs=1, random_state=1, verbose=-1)
+        model.fit(matrix, matrix[:, 0] * matrix[:, 1] > 0)
+        data = {f"f{i}": matrix[:, i] for i in range(12)}
+        known = self.golden(self.packed(model, data, "with"))
+        with unittest.mock.patch.dict(sys.modules, {"shap": None}):
+            found = self.golden(self.packed(model, data, "without"))
+        self.assertEqual(found["columns"], known["columns"])
+        apart = np.abs(decoded(found, "contributions") - decoded(known, "contributions"))
         self.assertLess(np.max(apart), 1e-6)
 
     def test_the_same_bytes_again(self):
@@ -240,7 +270,8 @@ class Packing(unittest.TestCase):
         matrix, _, data = sample()
         folder = self.packed(small_lightgbm(), data)
         reference = json.loads((folder / "reference.json").read_text())
-        self.assertEqual(tomllib.loads((folder / "model.toml").read_text())["model"]["reference"], "reference.json")
+        named = tomllib.loads((folder / "model.toml").read_text())["model"]
+        self.assertEqual((named["reference"], named["card"]), ("reference.json", "MODEL_CARD.md"))
         self.assertEqual(len(reference["features"]), 8)
         for each in [reference["score"], *reference["features"]]:
             self.assertEqual(sum(each["counts"]) + each["missing"], ROWS)
