@@ -52,10 +52,15 @@ gpu: ## Parity and throughput on a GPU, of which LIBS has the libraries: make gp
 .PHONY: oracles
 oracles: ## Makes the model fixtures again with Python's libraries, compares them, and verifies the signed one.
 	@deploy/setup/system.sh build
-	@python="$$(deploy/setup/python.sh tests/python/oracles.lock)" && "$$python" -B tests/models/make.py --check && \
+	@cargo build --locked
+	@python="$$(deploy/setup/python.sh tests/python/oracles.lock)" && \
+		ORT_DYLIB_PATH="$$(deploy/setup/onnxruntime.sh)" && \
+		PROBITY="$$(realpath "$${CARGO_TARGET_DIR:-target}/debug/probity")" && \
+		export ORT_DYLIB_PATH PROBITY && \
+		"$$python" -B tests/models/make.py --check && \
 		"$$python" -B tests/models/reasons.py --check && \
 		"$$python" -B tests/models/sign.py --check && \
-		"$$python" -B -m unittest discover --start-directory tests/models --verbose
+		"$$python" -B tests/models/suite.py
 
 .PHONY: real-data
 real-data: ## Trains on real card payments, sends the rest through Kafka, and reports. Options: make real-data ARGS="--runs 5"

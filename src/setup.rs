@@ -25,7 +25,7 @@ use crate::features::{Definition, ExprError, FeatureSet, FeatureType};
 use crate::infer::{Model, Provider, Runtime};
 use crate::lane::{self, Sealer};
 use crate::native::TopicIds;
-use crate::package::{FeatureKind, MANIFEST, Package, TrustKey};
+use crate::package::{MANIFEST, Package, TrustKey};
 use crate::patience::{Patience, Pulse};
 use crate::publish::Timeouts;
 use crate::record::Digest;
@@ -337,8 +337,12 @@ impl Setup {
     /// One line for people and logs.
     #[must_use]
     pub fn describe(&self) -> String {
+        let unknown = match self.package.golden {
+            Some(_) => String::new(),
+            None => format!("; {}", describe::NO_GOLDEN_ROWS),
+        };
         format!(
-            "model {} (sha256 {:.12}) on onnxruntime {} {}{}, {}",
+            "model {} (sha256 {:.12}) on onnxruntime {} {}{}, {}{unknown}",
             self.package.title(),
             self.package.model.digest.to_string(),
             self.runtime.version(),
@@ -445,13 +449,28 @@ fn compile(
         .find(|&index| schema.fields()[index].personal)
     {
         return Err(Fatal::usage(format!(
-            "{}: a feature reads `{}`, which the input schema marks personal; features are archived in \
+            "{}: feature `{}` reads `{}`, which the input schema marks personal; features are archived in \
              clear, so let the producer compute what the model needs of it",
             manifest.display(),
+            reader(definitions, schema, index),
             schema.fields()[index].name
         )));
     }
     Ok(features)
+}
+
+/// The first feature that reads the field.
+fn reader<'a>(
+    definitions: &'a [(Definition, FeatureType)],
+    schema: &InputSchema,
+    field: usize,
+) -> &'a str {
+    let reads = |one: &&(Definition, FeatureType)| {
+        let alone = FeatureSet::compile(std::slice::from_ref(*one), schema.arrow());
+        alone.is_ok_and(|alone| alone.reads().any(|index| index == field))
+    };
+    let found = definitions.iter().find(reads);
+    found.map_or("", |(definition, _)| &definition.name)
 }
 
 fn registry(config: &Config) -> Result<Vec<(u32, InputSchema)>> {
@@ -464,20 +483,13 @@ fn registry(config: &Config) -> Result<Vec<(u32, InputSchema)>> {
 }
 
 pub(crate) fn definition(feature: &crate::package::FeatureSpec) -> (Definition, FeatureType) {
-    let kind = match feature.kind {
-        FeatureKind::Float32 => FeatureType::Float32,
-        FeatureKind::Float64 => FeatureType::Float64,
-        FeatureKind::Int64 => FeatureType::Int64,
-        FeatureKind::Utf8 => FeatureType::Utf8,
-        FeatureKind::Boolean => FeatureType::Boolean,
-    };
     let definition = Definition {
         name: feature.name.clone(),
         sql: feature.sql.clone(),
         impute: feature.impute,
         categories: feature.categories.clone(),
     };
-    (definition, kind)
+    (definition, feature.kind)
 }
 
 /// Refuses a set-up in which something is not well, with everything that must be mended.
@@ -560,5 +572,23 @@ mod tests {
         let refusal = compiled("LENGTH(card) + amount").unwrap_err();
         assert_eq!(refusal.exit, Exit::Usage);
         assert!(refusal.to_string().contains("`card`"), "{refusal}");
+    }
+
+    #[test]
+    fn the_feature_that_reads_a_personal_field_is_named() {
+        let feature = |name: &str, sql: &str| {
+            let definition = Definition {
+                name: name.to_owned(),
+                sql: sql.to_owned(),
+                impute: None,
+                categories: None,
+            };
+            (definition, FeatureType::Float32)
+        };
+        let all = [feature("sum", "amount"), feature("digits", "LENGTH(card)")];
+        let schema = InputSchema::parse(SCHEMA).unwrap();
+        let refusal = compile(&all, &schema, Path::new("model.toml")).unwrap_err();
+        let says = "model.toml: feature `digits` reads `card`";
+        assert!(refusal.to_string().starts_with(says), "{refusal}");
     }
 }

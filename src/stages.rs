@@ -478,13 +478,7 @@ fn blank(columns: &[ArrayRef], rows: usize, empty: impl Fn(usize) -> bool) -> Ve
 /// The Arrow type of a feature.
 #[must_use]
 pub fn arrow_type(kind: FeatureType) -> DataType {
-    match kind {
-        FeatureType::Float32 => DataType::Float32,
-        FeatureType::Float64 => DataType::Float64,
-        FeatureType::Int64 => DataType::Int64,
-        FeatureType::Utf8 => DataType::Utf8,
-        FeatureType::Boolean => DataType::Boolean,
-    }
+    kind.arrow_type()
 }
 
 /// The columns of the input that are not personal.

@@ -41,22 +41,23 @@ def linear(weights, background, rows):
     return weights * (rows.astype(np.float64) - background.astype(np.float64).mean(axis=0))
 
 
-def synthetic(sample, rows, seed):
+def synthetic(sample, rows, seed, coded=()):
     """`rows` rows with each column distributed as in `sample`, and the columns independent of each other.
 
     A column's values are its quantiles at the middles of `rows` equal parts, shuffled by themselves. So no row is
     a person's, and a largest or smallest value, which may point at one, is not used unless the sample is tiny.
     Centroids of clusters would keep how columns go together, but a cluster of one row is a copy of it, and the
     mean of a flag is no value that the flag has. What goes together is lost anyway where Shapley values mix a row
-    with the background. Columns of whole numbers keep whole numbers; the share of missing values stays.
+    with the background. Columns of whole numbers keep whole numbers, and those whose numbers are
+    `coded` keep the values that they have; the share of missing values stays.
     """
     random = np.random.default_rng(seed)
     columns = []
-    for column in sample.T:
+    for number, column in enumerate(sample.T):
         known = column[~np.isnan(column)].astype(np.float64)
         missing = int(np.floor(rows * (1.0 - len(known) / len(column)) + 0.5)) if len(known) else rows
         places = (np.arange(rows - missing) + 0.5) / max(rows - missing, 1)
-        whole = bool(np.all(known == np.floor(known)))
+        whole = number in coded or bool(np.all(known == np.floor(known)))
         values = np.quantile(known, places, method="inverted_cdf" if whole else "linear") if len(places) else places
         values = np.concatenate([values, np.full(missing, np.nan)]).astype(np.float32)
         columns.append(random.permutation(values))

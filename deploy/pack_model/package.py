@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from . import distributions, exact, models
+from . import distributions, exact, leaves, models, start
 from .trees import Refused, next_float
 
 CHUNK_SIZES = [1, 4, 16, 64]
@@ -22,6 +22,10 @@ GOLDEN_THRESHOLDS = 16
 CONTRIBUTION_TOLERANCE = 1e-6
 PROBABILITY_TOLERANCE = 1e-6
 
+FEATURE_KEYS = ("name", "sql", "type", "impute", "categories", "unknown", "unit", "range", "description", "personal")
+RULE_KEYS = ("name", "when", "decision", "description")
+REASON_KEYS = ("code", "features", "raises", "lowers")
+
 # Model runs, of one tree each, that are spent on Shapley values by their definition: about a minute.
 BRUTE_FORCE_MAX = 10**9
 SHAP_BACKGROUND_MAX = 100
@@ -31,15 +35,18 @@ SHUFFLED_ROWS = 10_000
 
 def pack(
     model, data, out, name, version, *, features=None, reasons=None, language="en", review=0.5, decline=0.9,
-    policy_version="1", background_rows=50, permutations=2, seed=1, facts=None,
+    policy_version="1", rules=None, background_rows=50, permutations=2, seed=1, facts=None, probity=None,
 ):
     """Writes the folder `out`, which must not exist, and returns what was measured.
 
     model      a trained model, not a file
     data       a sample of the model's input: {column: values}, or a table with `columns` such as pandas has
-    features   [{"name": …, "sql": …, "impute": …}] in the model's order; by default the columns, each by its name
+    features   [{"name": …, "sql": …, "impute": …}] in the model's order, with the keys of [[feature]] in model.toml; by
+               default the columns, each by its name. Where there are `categories`, the sample holds their codes
     reasons    [{"code": …, "features": […], "raises": {language: text}, "lowers": {…}}]; by default one per feature
+    rules      [{"name": …, "when": …, "decision": …}], which make decisions stricter
     facts      {what: text} for MODEL_CARD.md: where the data came from, what the model is for, how good it is
+    probity    the program that is to check the package before it is there; by default nobody asks it
 
     Raises Refused where the model cannot be packed, or the package does not give what the model gives.
     """
@@ -49,14 +56,18 @@ def pack(
     for what, word in (("name", name), ("version", version), ("policy version", policy_version)):
         if not re.fullmatch(r"[A-Za-z0-9._+-]{1,64}", word):
             raise Refused(f"the {what} is {word!r}; write 1 to 64 ASCII letters, digits, `.`, `_`, `+` or `-`")
-    if not 0.0 <= review <= decline <= 1.0:
+    if any(isinstance(bound, (str, bool)) for bound in (review, decline)) or not 0.0 <= review <= decline <= 1.0:
         raise Refused(f"review {review} and decline {decline}: write thresholds from 0 to 1, and none for review above decline's")
+    checked_tables("feature", features or [], FEATURE_KEYS, FEATURE_KEYS[:1])
+    checked_tables("reason", reasons or [], REASON_KEYS, REASON_KEYS)
+    rules = checked_tables("policy.rule", rules or [], RULE_KEYS, RULE_KEYS[:3])
     if not 1 <= background_rows <= BACKGROUND_ROWS_MAX:
         raise Refused(f"{background_rows} background rows; 1 to {BACKGROUND_ROWS_MAX} are allowed")
     columns = {str(column): data[column] for column in (data.columns if hasattr(data, "columns") else data)}
     width = len(features) if features else len(columns)
     source = models.source(model, width)
     features = checked_features(source, features, list(columns))
+    codes = [codes_of(each) for each in features]
     sample = np.column_stack([as_float32(each["name"], columns[each["name"]]) for each in features])
     # A value that is imputed is missing to whoever looks for drift.
     given = {each["name"]: sample[:, number].copy() for number, each in enumerate(features)}
@@ -65,14 +76,22 @@ def pack(
             sample[np.isnan(sample[:, number]), number] = np.float32(each["impute"])
     if len(sample) < 2 or np.any(np.isinf(sample)):
         raise Refused("the sample needs at least 2 rows, and no infinite value")
+    for number, each in enumerate(features):
+        unlisted = codes[number] is not None and set(sample[:, number][~np.isnan(sample[:, number])].tolist()) - codes[number]
+        if unlisted:
+            raise Refused(
+                f"column {each['name']} of the sample has {min(unlisted)!r}, which is no code of its categories. The sample "
+                "holds what the model is fed, as `probity score --features` writes it"
+            )
     onnx_bytes = source.graph.SerializeToString(deterministic=True)
     accepts = [may and "impute" not in each for may, each in zip(accepts_missing(source, sample), features, strict=True)]
     for number, each in enumerate(features):
         if not accepts[number] and np.any(np.isnan(sample[:, number])):
             raise Refused(f"feature {each['name']} is missing in the sample, and the model takes no missing value there: give it `impute`")
 
-    background = exact.synthetic(sample, background_rows, seed)
-    golden = golden_rows(source, sample, accepts, seed + 1)
+    coded = {number for number, known in enumerate(codes) if known is not None}
+    background = exact.synthetic(sample, background_rows, seed, coded)
+    golden = golden_rows(source, sample, accepts, seed + 1, features, codes)
     measured = {
         "sample": compare(source, onnx_bytes, sample), "background": compare(source, onnx_bytes, background),
         "golden": compare(source, onnx_bytes, golden), "copies": exact.copies(np.concatenate([background, golden]), sample),
@@ -99,11 +118,11 @@ def pack(
         "golden.json": as_json(document),
         "reference.json": reference.encode(),
         "model.toml": manifest(
-            name, version, sizes, policy_version, review, decline, source.method, permutations, language, features, reasons
+            name, version, sizes, policy_version, review, decline, rules, source.method, permutations, language, features, reasons
         ).encode(),
         "MODEL_CARD.md": card(name, version, source, features, accepts, sample, background, measured, facts or {}, seed).encode(),
     }
-    write(out, files)
+    measured["check"] = write(out, files, probity)
     return measured
 
 
@@ -120,12 +139,38 @@ def checked_features(source, features, columns):
             raise Refused(f"feature name {each['name']!r}: write at most 64 ASCII letters, digits and `_`, a letter first, each name once")
         if each["name"] not in columns:
             raise Refused(f"the sample has no column {each['name']}")
-        if "categories" in each:
-            raise Refused(f"feature {each['name']} has categories, which are not packed here: write a CASE in its sql, and the codes in the sample")
+        if each.get("type", "float32") != "float32":
+            raise Refused(f"feature {each['name']} is {each['type']}, but the model is packed with one matrix of float32; leave `type` out")
+        if ("categories" in each) != ("unknown" in each):
+            raise Refused(f"feature {each['name']}: `categories` and `unknown` belong together; write both, or neither")
         each.setdefault("sql", each["name"])
         if source.impute is not None and each.setdefault("impute", source.impute[number]) != source.impute[number]:
             raise Refused(f"feature {each['name']}: the model's own pipeline imputes {source.impute[number]}, not {each['impute']}")
     return features
+
+
+def checked_tables(what, tables, known, needed):
+    """The tables, if each has the keys that are `needed` and none but those that are `known`."""
+    if not isinstance(tables, (list, tuple)) or not all(isinstance(table, dict) for table in tables):
+        raise Refused(f"write each {what} as a table [[{what}]]")
+    for number, table in enumerate(tables, 1):
+        for key in table:
+            if key not in known:
+                raise Refused(f"{what} {number}: `{key}` is unknown; write one of {', '.join(known)}, or take it out")
+        for key in needed:
+            if key not in table:
+                raise Refused(f"{what} {number} has no `{key}`; write it")
+    return tables
+
+
+def codes_of(feature):
+    """The numbers that the model can meet where a text was; None for a feature that is a number."""
+    if "categories" not in feature:
+        return None
+    codes = [*feature["categories"].values(), feature["unknown"], *([feature["impute"]] if "impute" in feature else [])]
+    if any(isinstance(code, (str, bool)) or float(np.float32(code)) != code for code in codes):
+        raise Refused(f"feature {feature['name']}: a code of its categories is no number that a float32 holds exactly")
+    return {float(code) for code in codes}
 
 
 def as_float32(name, values):
@@ -150,18 +195,35 @@ def accepts_missing(source, sample):
     return accepts
 
 
-def golden_rows(source, sample, accepts, seed):
-    """Made-up rows: ordinary ones, all zero, all missing, and each side of thresholds."""
-    rows = list(exact.synthetic(sample, GOLDEN_ROWS, seed))
-    rows.append(np.zeros(sample.shape[1], np.float32))
+def golden_rows(source, sample, accepts, seed, features, codes):
+    """Made-up rows: ordinary ones, all zero, all missing, all unknown, and each side of thresholds.
+
+    Where a text was, the model meets its codes alone: no zero that is none, and nothing between two of them.
+    """
+    coded = {number for number, known in enumerate(codes) if known is not None}
+    rows = list(exact.synthetic(sample, GOLDEN_ROWS, seed, coded))
+    rows.append(np.array([features[number]["unknown"] if number in coded and 0.0 not in codes[number] else 0.0
+                          for number in range(sample.shape[1])], np.float32))
     rows.append(np.where(accepts, np.float32(np.nan), rows[0]).astype(np.float32))
+    if coded:
+        rows.append(rows[0].copy())
+        for number in coded:
+            rows[-1][number] = features[number]["unknown"]
     thresholds = source.trees.thresholds() if source.trees is not None else []
     for number, (feature, threshold) in enumerate(thresholds[:: max(1, len(thresholds) // GOLDEN_THRESHOLDS)][:GOLDEN_THRESHOLDS]):
-        for value in (next_float(threshold, -np.inf), np.float32(threshold), next_float(threshold, np.inf)):
+        for value in around(threshold, codes[feature]):
             if np.isfinite(value):
                 rows.append(rows[number].copy())
                 rows[-1][feature] = value
     return np.array(rows, np.float32)
+
+
+def around(threshold, codes):
+    """The values on both sides of a threshold, and its own."""
+    if codes is None:
+        return next_float(threshold, -np.inf), np.float32(threshold), next_float(threshold, np.inf)
+    below, above = [code for code in codes if code <= threshold], [code for code in codes if code > threshold]
+    return max(below, default=np.nan), min(above, default=np.nan)
 
 
 def compare(source, onnx_bytes, rows):
@@ -192,13 +254,14 @@ def compare(source, onnx_bytes, rows):
 
 
 def contributions(source, background, golden, margin):
-    """Base and contributions from something else than probity, and how they were found; None where nothing exact can be had."""
+    """Base and contributions from something else than probity, and how they were found; None for a method that is not exact."""
     unit = np.maximum(1.0, np.abs(margin.astype(np.float64)))
     if source.weights is not None:
         found, again = (exact.linear(weights, background, golden) for weights in source.weights)
         apart = np.max(np.abs(found - again) / unit[:, None])
         if not apart <= CONTRIBUTION_TOLERANCE / 2:
-            return None, f"none: the model's 64-bit weights, rounded to 32 bits, change them by {apart:.1e}"
+            base = float(np.mean(run_margin(source, background)))
+            return (base, again), f"by the formula for linear models, from 32-bit weights; from 64-bit weights they differ by {apart:.1e}"
         return (float(np.mean(source.raw(background))), found), f"by the formula for linear models; from 32-bit weights within {apart:.1e}"
     if source.trees is None:
         return None, "none: the method is approximate"
@@ -207,26 +270,42 @@ def contributions(source, background, golden, margin):
         again = exact.brute_force(source.trees.margin, background, golden)
         apart = max(np.max(np.abs(found[1] - again[1]) / unit[:, None]), np.max(abs(found[0] - again[0]) / unit))
         if not apart <= CONTRIBUTION_TOLERANCE:
-            return None, f"none: the model's 64-bit leaves, rounded to 32 bits, change them by {apart:.1e}"
+            return again, f"by their definition, from 32-bit leaves; {source.library}'s own predictions differ by {apart:.1e}"
         return found, f"by their definition, from {source.library}'s own predictions; from 32-bit leaves within {apart:.1e}"
+    found, how = by_shap(source, background, golden)
+    if found is None:
+        found, how = leaves.shapley(source.trees, background, golden), f"leaf by leaf, because {how}"
+    apart = np.max(np.abs(found[0] + found[1].sum(axis=1) - source.trees.margin(golden)) / unit)
+    if not apart <= CONTRIBUTION_TOLERANCE:
+        raise Refused(f"contributions that were found {how} do not add up to the margin by {apart:.1e}")
+    return found, f"{how}; they add up to the margin within {apart:.1e}"
+
+
+def run_margin(source, rows):
+    return run(source.graph.SerializeToString(deterministic=True), rows, CHUNK_SIZES[-1])[1].astype(np.float64)
+
+
+def by_shap(source, background, golden):
+    """What shap finds, and its name; or nothing, and why."""
     try:
         import shap
     except ImportError:
-        return None, "none: shap is not installed"
+        return None, "shap is not installed"
     if len(background) > SHAP_BACKGROUND_MAX:
-        return None, f"none: shap would use {SHAP_BACKGROUND_MAX} of the background rows"
+        return None, f"shap would use {SHAP_BACKGROUND_MAX} of the background rows"
     background, explained = source.trees.alike(background), source.trees.alike(golden)
     if source.for_shap is None or np.any(source.trees.shap_errs(background)):
-        return None, "none: shap does not explain this model's log-odds with this background"
+        return None, "shap does not explain this model's log-odds with this background"
     others = int(np.sum(source.trees.shap_errs(explained)))
     if others:
-        return None, f"none: shap explains {others} of the {len(golden)} golden rows as if they were others"
+        return None, f"shap explains {others} of the {len(golden)} golden rows as if they were others"
     explainer = shap.TreeExplainer(source.for_shap, data=background, feature_perturbation="interventional", model_output="raw")
     found = float(np.ravel(explainer.expected_value)[0]), np.asarray(explainer.shap_values(explained), np.float64)
+    unit = np.maximum(1.0, np.abs(source.trees.margin(golden)))
     apart = np.max(np.abs(found[0] + found[1].sum(axis=1) - source.trees.margin(golden)) / unit)
     if not apart <= CONTRIBUTION_TOLERANCE:
-        return None, f"none: those of shap do not add up to the margin by {apart:.1e}"
-    return found, f"by shap {shap.__version__}; they add up to the margin within {apart:.1e}"
+        return None, f"those of shap do not add up to the margin by {apart:.1e}"
+    return found, f"by shap {shap.__version__}"
 
 
 def by_definition(source, background, golden):
@@ -280,10 +359,12 @@ def text(value):
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def manifest(name, version, sizes, policy_version, review, decline, method, permutations, language, features, reasons):
+def manifest(name, version, sizes, policy_version, review, decline, rules, method, permutations, language, features, reasons):
     lines = [f"name = {text(name)}", f"version = {text(version)}", "", "[model]", 'file = "model.onnx"', f"chunk_rows = {sizes}"]
-    lines += ['golden = "golden.json"', 'reference = "reference.json"', 'matrix = "input"', "", "[output]", 'probability = { name = "score" }', 'margin = { name = "margin" }']
+    lines += ['golden = "golden.json"', 'reference = "reference.json"', 'card = "MODEL_CARD.md"', 'matrix = "input"', "", "[output]", 'probability = { name = "score" }', 'margin = { name = "margin" }']
     lines += ["", "[policy]", f"version = {text(policy_version)}", f"review = {float(review)!r}", f"decline = {float(decline)!r}"]
+    for each in rules:
+        lines += ["", "[[policy.rule]]"] + [f"{key} = {text(each[key])}" for key in RULE_KEYS if key in each]
     lines += ["", "[reasons]", f"method = {text(method)}", 'background = "background.json"', f"language = {text(language)}"]
     if method == "permutation":
         lines.append(f"permutations = {permutations}")
@@ -295,6 +376,9 @@ def manifest(name, version, sizes, policy_version, review, decline, method, perm
         lines += ["", "[[feature]]", f"name = {text(each['name'])}", f"sql = {text(each['sql'])}", 'type = "float32"']
         if "impute" in each:
             lines.append(f"impute = {float(each['impute'])!r}")
+        if "categories" in each:
+            listed = ", ".join(f"{text(key)} = {float(code)!r}" for key, code in each["categories"].items())
+            lines += [f"categories = {{ {listed} }}", f"unknown = {float(each['unknown'])!r}"]
         if "range" in each:
             lines.append(f"range = [{', '.join(repr(float(value)) for value in each['range'])}]")
         lines += [f"{key} = {text(each[key])}" for key in ("unit", "description", "personal") if key in each]
@@ -326,15 +410,17 @@ def card(name, version, source, features, accepts, sample, background, measured,
     return "\n".join(lines) + "\n"
 
 
-def write(out, files):
-    """The folder is there with all of its files, or not at all."""
+def write(out, files, probity):
+    """The folder is there with all of its files, or not at all. What `probity` says of it, and whether it could look."""
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         for file, content in files.items():
             (staging / file).write_bytes(content)
         staging.chmod(0o755)
+        said = start.check(probity, staging, out) if probity else None
         os.rename(staging, out)
+        return said
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -45,7 +45,7 @@ impl Explainer {
             if !is_close(sum, expected, tolerance) {
                 return Ok(Err(format!(
                     "the contributions of row {row} of the golden or background rows add up to {sum}, but {} says \
-                     {expected}; read the outputs of model.onnx again, or write method = \"permutation\"",
+                     {expected}; look at which output is the margin, or write method = \"permutation\"",
                     package.model.file
                 )));
             }
@@ -60,10 +60,15 @@ impl Explainer {
         model: &mut Model,
         golden: &Golden,
     ) -> Result<Result<(), String>> {
+        let file = package
+            .golden_file
+            .as_ref()
+            .map_or("the golden rows", |part| &*part.file);
+        let model_file = &package.model.file;
         let differ = |what: String, found: f64, expected: f64| {
             Ok(Err(format!(
-                "golden.json has {expected} for {what}, but it is {found}; make the golden rows again from this \
-                 model.onnx and this background"
+                "{file}: {expected} for {what}, but it is {found}; make the golden rows again from this {model_file} \
+                 and this background"
             )))
         };
         if let Some(base) = golden.base
@@ -75,9 +80,9 @@ impl Explainer {
             return Ok(Ok(()));
         };
         if matches!(self.kind, Kind::Permutation(_)) {
-            return Ok(Err(
-                "golden.json has contributions, but those of permutations are not exact; leave them out".to_owned(),
-            ));
+            return Ok(Err(format!(
+                "{file} has contributions, but those of permutations are not exact; leave them out"
+            )));
         }
         let rows: Vec<usize> = (0..golden.score.len()).collect();
         let found = self.explain(model, &golden.columns, None, &rows)?;

@@ -14,8 +14,9 @@ use arrow::array::{Array, ArrayRef, AsArray as _};
 use arrow::datatypes::Float32Type;
 
 use crate::error::{Fatal, Result};
+use crate::features::FeatureType;
 use crate::infer::Model;
-use crate::package::{self, FeatureKind, Method, Package, Pick, Reasons};
+use crate::package::{self, Method, Package, Pick, Reasons};
 
 mod bins;
 mod check;
@@ -263,7 +264,7 @@ fn exact(
     if let Some(spec) = package
         .features
         .iter()
-        .find(|f| f.kind != FeatureKind::Float32)
+        .find(|f| f.kind != FeatureType::Float32)
     {
         return Err(format!(
             "feature `{}` is {}, and exact methods need float32; write method = \"permutation\"",

@@ -11,6 +11,9 @@ use super::check::Checker;
 use super::error::{Fault, did_you_mean};
 use super::expr::{Kind, Node, Type};
 
+/// How the hint begins that lists all columns.
+pub(super) const COLUMNS: &str = "the columns are ";
+
 impl Checker<'_> {
     pub(super) fn column(&mut self, ident: &Ident) -> Result<Node, Fault> {
         let name = ident.value.as_str();
@@ -28,9 +31,7 @@ impl Checker<'_> {
                 .map(|field| field.name().as_str());
             let all: Vec<&str> = names.clone().collect();
             let hint = did_you_mean(name, names);
-            return Err(
-                fault.hint(hint.unwrap_or_else(|| format!("the columns are {}", all.join(", "))))
-            );
+            return Err(fault.hint(hint.unwrap_or_else(|| format!("{COLUMNS}{}", all.join(", ")))));
         };
         let data_type = self.schema.field(index).data_type();
         let ty = column_type(data_type).ok_or_else(|| {

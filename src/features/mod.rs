@@ -92,7 +92,7 @@ pub struct Definition {
     pub categories: Option<Categories>,
 }
 
-/// What the input of the model wants.
+/// What the input of the model wants. Integers and booleans cannot say "missing", so a package imputes them.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum FeatureType {
     /// The nearest float of a number, or 1 and 0 of a boolean. NULL where a double is too large.
@@ -106,6 +106,40 @@ pub enum FeatureType {
     Utf8,
     /// A boolean.
     Boolean,
+}
+
+impl FeatureType {
+    pub const ALL: [FeatureType; 5] = [
+        FeatureType::Float32,
+        FeatureType::Float64,
+        FeatureType::Int64,
+        FeatureType::Utf8,
+        FeatureType::Boolean,
+    ];
+
+    /// As it is written in `model.toml`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FeatureType::Float32 => "float32",
+            FeatureType::Float64 => "float64",
+            FeatureType::Int64 => "int64",
+            FeatureType::Utf8 => "string",
+            FeatureType::Boolean => "boolean",
+        }
+    }
+
+    /// Its column's type.
+    #[must_use]
+    pub fn arrow_type(self) -> DataType {
+        match self {
+            FeatureType::Float32 => DataType::Float32,
+            FeatureType::Float64 => DataType::Float64,
+            FeatureType::Int64 => DataType::Int64,
+            FeatureType::Utf8 => DataType::Utf8,
+            FeatureType::Boolean => DataType::Boolean,
+        }
+    }
 }
 
 /// What the features of some rows are.
@@ -176,7 +210,7 @@ impl FeatureSet {
             }
             match Feature::compile(definition, *feature_type, events, &mut columns) {
                 Ok(feature) => features.push(feature),
-                Err(error) => errors.push(error),
+                Err(error) => errors.push(once(error, &errors)),
             }
         }
         if !errors.is_empty() {
@@ -264,7 +298,10 @@ impl Feature {
         if let Some(value) = definition.impute
             && !can_impute(feature_type, value)
         {
-            let message = format!("impute = {value:?} is no value of type {feature_type:?}");
+            let message = format!(
+                "impute = {value:?} is no value of type {}",
+                feature_type.as_str()
+            );
             return Err(refused(definition, &message));
         }
         let is_no_code = |code: &f64| !holds(feature_type, *code);
@@ -274,8 +311,10 @@ impl Feature {
             .flat_map(Categories::codes)
             .find(is_no_code)
         {
-            let message =
-                format!("the category's code {code:?} is no value of type {feature_type:?}");
+            let message = format!(
+                "the category's code {code:?} is no value of type {}",
+                feature_type.as_str()
+            );
             return Err(refused(definition, &message));
         }
         let name = definition.name.clone();
@@ -348,7 +387,8 @@ fn for_model(node: Node, feature_type: FeatureType) -> Result<Node, Fault> {
     });
     fits.ok_or_else(|| {
         let wanted = format!(
-            "the model wants {feature_type:?} here, and this is {}",
+            "the model wants {} here, and this is {}",
+            feature_type.as_str(),
             found.noun()
         );
         let fault = Fault::whole(wanted);
@@ -395,6 +435,18 @@ fn can_impute(feature_type: FeatureType, value: f64) -> bool {
         FeatureType::Boolean => value == 0.0 || value == 1.0,
         FeatureType::Utf8 => false,
     }
+}
+
+/// The error without the list of all columns, if an earlier one has it.
+fn once(mut error: ExprError, earlier: &[ExprError]) -> ExprError {
+    let is_listed = |hint: &Option<String>| {
+        let hint = hint.as_deref();
+        hint.is_some_and(|hint| hint.starts_with(leaf::COLUMNS))
+    };
+    if is_listed(&error.hint) && earlier.iter().any(|other| is_listed(&other.hint)) {
+        error.hint = None;
+    }
+    error
 }
 
 fn subject(definition: &Definition) -> String {

@@ -8,7 +8,8 @@ use ort::session::Session;
 use ort::value::{Outlet, TensorElementType, ValueType};
 
 use crate::error::{Fatal, Result};
-use crate::package::{Class, FeatureKind, Inputs, Output, Package, Pick};
+use crate::features::FeatureType;
+use crate::package::{Class, Inputs, Output, Package, Pick};
 
 /// For each input of the model, in its order, the index of the feature that it takes; or nothing, for the
 /// matrix of all of them.
@@ -228,19 +229,51 @@ fn zipmap_fix(item: &ValueType, pick: &Pick) -> Option<String> {
     }
 }
 
-fn kind_of(element: TensorElementType) -> Option<FeatureKind> {
+fn kind_of(element: TensorElementType) -> Option<FeatureType> {
     match element {
-        TensorElementType::Float32 => Some(FeatureKind::Float32),
-        TensorElementType::Float64 => Some(FeatureKind::Float64),
-        TensorElementType::Int64 => Some(FeatureKind::Int64),
-        TensorElementType::String => Some(FeatureKind::Utf8),
-        TensorElementType::Bool => Some(FeatureKind::Boolean),
+        TensorElementType::Float32 => Some(FeatureType::Float32),
+        TensorElementType::Float64 => Some(FeatureType::Float64),
+        TensorElementType::Int64 => Some(FeatureType::Int64),
+        TensorElementType::String => Some(FeatureType::Utf8),
+        TensorElementType::Bool => Some(FeatureType::Boolean),
         _ => None,
     }
 }
 
 fn describe(outlet: &Outlet) -> String {
-    format!("`{}` {}", outlet.name(), outlet.dtype())
+    format!("`{}` {}", outlet.name(), type_of(outlet.dtype()))
+}
+
+/// As `probity model inspect` writes it.
+fn type_of(kind: &ValueType) -> String {
+    match kind {
+        ValueType::Tensor {
+            ty,
+            shape,
+            dimension_symbols,
+        } => {
+            let symbols = dimension_symbols.iter().map(String::as_str);
+            let sizes = shape.iter().zip(symbols.chain(std::iter::repeat("")));
+            let sizes = sizes.map(|(size, symbol)| match (*size, symbol) {
+                (0.., _) => size.to_string(),
+                (_, "") => "N".to_owned(),
+                (_, symbol) => symbol.to_owned(),
+            });
+            format!("{}[{}]", element(*ty), sizes.collect::<Vec<_>>().join(", "))
+        }
+        ValueType::Sequence(item) => format!("sequence of {}", type_of(item)),
+        ValueType::Map { key, value } => {
+            format!("map from {} to {}", element(*key), element(*value))
+        }
+        ValueType::Optional(item) => format!("optional {}", type_of(item)),
+    }
+}
+
+fn element(element: TensorElementType) -> String {
+    match kind_of(element) {
+        Some(kind) => kind.as_str().to_owned(),
+        None => element.to_string(),
+    }
 }
 
 fn list(outlets: &[Outlet]) -> String {

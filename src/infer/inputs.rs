@@ -7,11 +7,12 @@
 use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int64Type};
+use arrow::datatypes::{ArrowPrimitiveType, Float32Type, Float64Type, Int64Type};
 use ort::session::SessionInputValue;
 use ort::value::{Tensor, TensorRef};
 
-use crate::package::{FeatureKind, FeatureSpec};
+use crate::features::FeatureType;
+use crate::package::FeatureSpec;
 
 const NAN_32: f32 = f32::from_bits(0x7fc0_0000);
 const NAN_64: f64 = f64::from_bits(0x7ff8_0000_0000_0000);
@@ -123,13 +124,13 @@ fn fill_matrix(values: &mut [f32], width: usize, columns: &[ArrayRef], rows: Ran
 }
 
 impl Column {
-    fn new(rows: usize, kind: FeatureKind) -> Column {
+    fn new(rows: usize, kind: FeatureType) -> Column {
         match kind {
-            FeatureKind::Float32 => Column::Float32(vec![0.0; rows]),
-            FeatureKind::Float64 => Column::Float64(vec![0.0; rows]),
-            FeatureKind::Int64 => Column::Int64(vec![0; rows]),
-            FeatureKind::Boolean => Column::Boolean(vec![false; rows]),
-            FeatureKind::Utf8 => Column::Utf8(vec![String::new(); rows]),
+            FeatureType::Float32 => Column::Float32(vec![0.0; rows]),
+            FeatureType::Float64 => Column::Float64(vec![0.0; rows]),
+            FeatureType::Int64 => Column::Int64(vec![0; rows]),
+            FeatureType::Boolean => Column::Boolean(vec![false; rows]),
+            FeatureType::Utf8 => Column::Utf8(vec![String::new(); rows]),
         }
     }
 
@@ -239,15 +240,8 @@ fn present<T>(value: Option<T>) -> T {
 }
 
 /// Whether the column has the Arrow type of the feature.
-pub(super) fn has_type(column: &ArrayRef, kind: FeatureKind) -> bool {
-    let wanted = match kind {
-        FeatureKind::Float32 => DataType::Float32,
-        FeatureKind::Float64 => DataType::Float64,
-        FeatureKind::Int64 => DataType::Int64,
-        FeatureKind::Boolean => DataType::Boolean,
-        FeatureKind::Utf8 => DataType::Utf8,
-    };
-    *column.data_type() == wanted
+pub(super) fn has_type(column: &ArrayRef, kind: FeatureType) -> bool {
+    *column.data_type() == kind.arrow_type()
 }
 
 #[cfg(test)]
@@ -259,7 +253,7 @@ mod tests {
     use super::*;
     use crate::package::About;
 
-    fn feature(kind: FeatureKind) -> FeatureSpec {
+    fn feature(kind: FeatureType) -> FeatureSpec {
         FeatureSpec {
             name: "f".into(),
             sql: "f".into(),
@@ -272,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_matrix_is_filled_row_by_row_and_padded_with_its_first_row() {
-        let features = [feature(FeatureKind::Float32), feature(FeatureKind::Float32)];
+        let features = [feature(FeatureType::Float32), feature(FeatureType::Float32)];
         let columns: [ArrayRef; 2] = [
             Arc::new(Float32Array::from(vec![1.0, 2.0, 3.0, 4.0])),
             Arc::new(Float32Array::from(vec![
@@ -307,7 +301,7 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_wiring_and_null_texts_are_empty() {
-        let features = [feature(FeatureKind::Utf8), feature(FeatureKind::Float64)];
+        let features = [feature(FeatureType::Utf8), feature(FeatureType::Float64)];
         let columns: [ArrayRef; 2] = [
             Arc::new(StringArray::from(vec![Some("a"), None])),
             Arc::new(Float64Array::from(vec![1.0, 2.0])),
@@ -325,6 +319,6 @@ mod tests {
     #[should_panic(expected = "imputes every integer")]
     fn a_null_integer_is_a_bug() {
         let column: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![None]));
-        Chunk::new(1, &[feature(FeatureKind::Int64)], Some(&[0])).fill(&[column], 0..1, 1);
+        Chunk::new(1, &[feature(FeatureType::Int64)], Some(&[0])).fill(&[column], 0..1, 1);
     }
 }

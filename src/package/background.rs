@@ -32,10 +32,8 @@ impl Background {
 /// Reads `bytes`, the content of the file at `path`.
 pub(super) fn read(path: &Path, bytes: &[u8], features: &[FeatureSpec]) -> Result<Background> {
     let refuse = |problem: String| Fatal::usage(format!("{}: {problem}", path.display()));
-    let file: BackgroundFile = serde_json::from_slice(bytes).map_err(|error| {
-        refuse("not the JSON of background rows; write {\"columns\": {…}}".to_owned())
-            .because(error)
-    })?;
+    let file: BackgroundFile = serde_json::from_slice(bytes)
+        .map_err(|error| refuse(values::unreadable("background rows", &error)))?;
     let columns = values::columns(file.columns, features).map_err(refuse)?;
     let rows = columns[0].len();
     if !(1..=ROWS_MAX).contains(&rows) || columns.iter().any(|column| column.len() != rows) {

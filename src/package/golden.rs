@@ -7,8 +7,8 @@ use std::path::Path;
 use arrow::array::{Array, ArrayRef};
 use serde::{Deserialize, Serialize};
 
-use super::FeatureSpec;
 use super::values::{self, Values};
+use super::{FeatureSpec, Method};
 use crate::error::{Fatal, Result};
 
 pub const ROWS_MAX: usize = 10_000;
@@ -76,16 +76,25 @@ impl Golden {
 /// The base, and the contributions by feature, then by row.
 type Known = (f64, Vec<Vec<f64>>);
 
-/// Reads `bytes`, the content of the file at `path`. `explained`: `model.toml` has `[reasons]`.
+/// What else than a score the model gives, as `model.toml` says: golden rows have all of it, or none.
+#[derive(Clone, Copy)]
+pub(super) struct Given {
+    /// There is `output.margin`.
+    pub margin: bool,
+    /// Of `[reasons]`.
+    pub method: Option<Method>,
+}
+
+/// Reads `bytes`, the content of the file at `path`.
 pub(super) fn read(
     path: &Path,
     bytes: &[u8],
     features: &[FeatureSpec],
-    explained: bool,
+    given: Given,
 ) -> Result<Golden> {
     let refuse = |problem: String| Fatal::usage(format!("{}: {problem}", path.display()));
     let file: GoldenFile = serde_json::from_slice(bytes)
-        .map_err(|error| refuse("not the JSON of golden rows".to_owned()).because(error))?;
+        .map_err(|error| refuse(values::unreadable("golden rows", &error)))?;
     let columns = values::columns(file.columns, features).map_err(refuse)?;
     let score = file
         .score
@@ -94,10 +103,8 @@ pub(super) fn read(
     let margin = file.margin.map(Values::floats).transpose();
     let margin = margin.map_err(|problem| refuse(format!("`margin`: {problem}")))?;
     let known = known_contributions(file.base, file.contributions, features).map_err(refuse)?;
-    if known.is_some() && !explained {
-        let problem = "`contributions` would never be checked; write [reasons] in model.toml, or take them out";
-        return Err(refuse(problem.to_owned()));
-    }
+    complete(given, margin.is_some(), known.is_some())
+        .map_err(|problem| refuse(problem.to_owned()))?;
     let (base, contributions) = known.unzip();
     let lengths = columns
         .iter()
@@ -110,12 +117,59 @@ pub(super) fn read(
             "write the same number of rows, 1 to {ROWS_MAX}, in every column"
         )));
     }
+    numbers(&score, margin.as_deref()).map_err(refuse)?;
     Ok(Golden {
         columns,
         score,
         margin,
         base,
         contributions,
+    })
+}
+
+/// Whether everything has an answer that the model gives, and nothing that it does not give.
+fn complete(given: Given, margin: bool, contributions: bool) -> Result<(), &'static str> {
+    match (given.margin, margin) {
+        (true, false) => {
+            return Err(
+                "no `margin`, and model.toml names `output.margin`; write the known margins, or leave the output out",
+            );
+        }
+        (false, true) => {
+            return Err(
+                "`margin` would never be checked; name `output.margin` in model.toml, or take it out",
+            );
+        }
+        _ => (),
+    }
+    match (given.method, contributions) {
+        (None, true) => Err(
+            "`contributions` would never be checked; write [reasons] in model.toml, or take them out",
+        ),
+        (Some(Method::Tree | Method::Linear), false) => Err(
+            "no `base` and `contributions`, and the method of [reasons] is exact; write the known ones, or let \
+             `probity model pack` make the golden rows",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// NaN is the answer to a row that the model rejects, which says nothing of what it gives to others.
+fn numbers(score: &[f32], margin: Option<&[f32]>) -> Result<(), String> {
+    let (rows, without) = (
+        score.len(),
+        score.iter().filter(|score| score.is_nan()).count(),
+    );
+    if 2 * without > rows {
+        return Err(format!(
+            "`score` is no number in {without} of {rows} rows; write rows of which the model scores at least half"
+        ));
+    }
+    let scored = |row: &usize| !score[*row].is_nan() && margin.is_some_and(|it| it[*row].is_nan());
+    (0..rows).find(scored).map_or(Ok(()), |row| {
+        Err(format!(
+            "row {row} (counted from 0) has a `score` and no `margin` that is a number; write both, or NaN for both"
+        ))
     })
 }
 

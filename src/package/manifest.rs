@@ -14,12 +14,14 @@ mod about;
 mod categories;
 mod policy;
 mod reasons;
+mod wrong;
 
 pub(super) use reasons::Explaining;
 
-use super::{Class, FeatureKind, FeatureSpec, Inputs, MANIFEST, Output, Pick, SIGNATURE};
+use super::{Class, FeatureSpec, Inputs, MANIFEST, Output, Pick, SIGNATURE};
 use crate::decide::Policy;
 use crate::error::{Fatal, Result};
+use crate::features::FeatureType;
 use about::Bounds;
 use categories::Codes;
 use policy::PolicyTable;
@@ -39,6 +41,7 @@ pub(super) struct Manifest {
     pub model_file: String,
     pub golden_file: Option<String>,
     pub reference_file: Option<String>,
+    pub card_file: Option<String>,
     /// The largest last.
     pub chunk_rows: Vec<usize>,
     pub inputs: Inputs,
@@ -70,6 +73,7 @@ struct ModelTable {
     matrix: Option<String>,
     golden: Option<Spanned<String>>,
     reference: Option<Spanned<String>>,
+    card: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -116,8 +120,10 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Manifest> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Fatal::usage(format!("{} is not UTF-8", path.display())).because(error))?;
     let reader = Reader { path, text };
-    let root: Root = toml::from_str(text)
-        .map_err(|error| reader.refuse(error.span().unwrap_or(0..0), error.message()))?;
+    let root: Root = toml::from_str(text).map_err(|error| {
+        let (span, message) = wrong::explained(text, &error);
+        reader.refuse(span, message)
+    })?;
     reader.check(root)
 }
 
@@ -147,6 +153,10 @@ impl Reader<'_> {
         let reference_name =
             |file: &Spanned<String>| self.file_name("model.reference", file, &taken);
         let reference_file = reference.map(reference_name).transpose()?;
+        taken.extend(reference_file.as_deref());
+        let card = root.model.card.as_ref();
+        let card_name = |file: &Spanned<String>| self.file_name("model.card", file, &taken);
+        let card_file = card.map(card_name).transpose()?;
         let margin = root.output.margin;
         let mut manifest = Manifest {
             name: self.plain_name("name", &root.name)?,
@@ -154,6 +164,7 @@ impl Reader<'_> {
             model_file,
             golden_file,
             reference_file,
+            card_file,
             chunk_rows: self.chunk_rows(&root.model.chunk_rows)?,
             probability: self.output("output.probability", root.output.probability)?,
             margin: margin
@@ -269,9 +280,9 @@ impl Reader<'_> {
         let name = self.column_name(&table.name)?;
         let kind = match &table.kind {
             Some(kind) => self.kind(&name, kind)?,
-            None => FeatureKind::Float32,
+            None => FeatureType::Float32,
         };
-        if matches!(inputs, Inputs::Matrix(_)) && kind != FeatureKind::Float32 {
+        if matches!(inputs, Inputs::Matrix(_)) && kind != FeatureType::Float32 {
             let message = format!(
                 "feature `{name}` is {}, but a matrix holds float32 only; write type = \"float32\", or leave out \
                  `model.matrix` if the model has one input for each feature",
@@ -313,12 +324,12 @@ impl Reader<'_> {
         Ok(text.clone())
     }
 
-    fn kind(&self, name: &str, kind: &Spanned<String>) -> Result<FeatureKind> {
-        let known = FeatureKind::ALL
+    fn kind(&self, name: &str, kind: &Spanned<String>) -> Result<FeatureType> {
+        let known = FeatureType::ALL
             .into_iter()
             .find(|k| k.as_str() == kind.get_ref());
         known.ok_or_else(|| {
-            let all = FeatureKind::ALL.map(FeatureKind::as_str).join(", ");
+            let all = FeatureType::ALL.map(FeatureType::as_str).join(", ");
             let message = format!(
                 "feature `{name}` has the unknown type {:?}; write one of {all}",
                 kind.get_ref()
@@ -327,27 +338,27 @@ impl Reader<'_> {
         })
     }
 
-    fn check_impute(&self, name: &str, kind: FeatureKind, table: &FeatureTable) -> Result<()> {
+    fn check_impute(&self, name: &str, kind: FeatureType, table: &FeatureTable) -> Result<()> {
         let (span, impute) = match &table.impute {
             Some(impute) => (impute.span(), Some(*impute.get_ref())),
             None => (table.name.span(), None),
         };
         let problem = match (kind, impute) {
-            (FeatureKind::Float32 | FeatureKind::Float64 | FeatureKind::Utf8, None) => None,
-            (FeatureKind::Float32, Some(value)) if (value as f32).is_finite() => None,
-            (FeatureKind::Float64, Some(value)) if value.is_finite() => None,
-            (FeatureKind::Int64, Some(value))
+            (FeatureType::Float32 | FeatureType::Float64 | FeatureType::Utf8, None) => None,
+            (FeatureType::Float32, Some(value)) if (value as f32).is_finite() => None,
+            (FeatureType::Float64, Some(value)) if value.is_finite() => None,
+            (FeatureType::Int64, Some(value))
                 if value.fract() == 0.0 && value.abs() <= EXACT_INTEGER_MAX =>
             {
                 None
             }
-            (FeatureKind::Boolean, Some(value)) if value == 0.0 || value == 1.0 => None,
-            (FeatureKind::Utf8, Some(_)) => {
+            (FeatureType::Boolean, Some(value)) if value == 0.0 || value == 1.0 => None,
+            (FeatureType::Utf8, Some(_)) => {
                 Some("a text cannot be imputed: null is the empty text; leave it out")
             }
-            (FeatureKind::Int64, _) => Some("an integer cannot be missing; write a whole number"),
-            (FeatureKind::Boolean, _) => Some("a boolean cannot be missing; write 0 or 1"),
-            (FeatureKind::Float32 | FeatureKind::Float64, Some(_)) => {
+            (FeatureType::Int64, _) => Some("an integer cannot be missing; write a whole number"),
+            (FeatureType::Boolean, _) => Some("a boolean cannot be missing; write 0 or 1"),
+            (FeatureType::Float32 | FeatureType::Float64, Some(_)) => {
                 Some("not a finite number of the feature's type; leave it out for NaN")
             }
         };

@@ -9,12 +9,11 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::DataType;
-
 use crate::decide::Policy;
 use crate::error::{Exit, Fatal, Result};
-use crate::features::Categories;
+use crate::features::{Categories, FeatureType};
 use crate::record::Digest;
+use golden::Given;
 use manifest::{Explaining, Manifest};
 
 mod background;
@@ -46,6 +45,7 @@ const MODEL_MAX_BYTES: u64 = 1 << 31;
 const GOLDEN_MAX_BYTES: u64 = 1 << 26;
 const BACKGROUND_MAX_BYTES: u64 = 1 << 26;
 const REFERENCE_MAX_BYTES: u64 = 1 << 20;
+const CARD_MAX_BYTES: u64 = 1 << 20;
 
 /// A model package that was read and checked, but whose model was not opened yet.
 #[derive(Clone, Debug)]
@@ -75,6 +75,8 @@ pub struct Package {
     pub golden_file: Option<PackageFile>,
     pub background_file: Option<PackageFile>,
     pub reference_file: Option<PackageFile>,
+    /// What people are told of the model: for what it is, on what it was trained, how good it is. Nothing reads it.
+    pub card_file: Option<PackageFile>,
 }
 
 /// What `model.toml` names, read before the other files are there.
@@ -104,7 +106,7 @@ pub struct FeatureSpec {
     pub impute: Option<f64>,
     /// The expression gives a text, and the model the text's code.
     pub categories: Option<Categories>,
-    pub kind: FeatureKind,
+    pub kind: FeatureType,
     pub about: About,
 }
 
@@ -120,19 +122,17 @@ pub struct About {
     pub personal: Option<Personal>,
 }
 
-/// How far a feature's values lead to a person.
+/// How far a feature's values lead to a person. None leads there by itself: features are archived in clear.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Personal {
     /// They say nothing about a person.
     None,
     /// They lead to a person with further information only, which is kept elsewhere.
     Pseudonymous,
-    /// They lead to a person.
-    Personal,
 }
 
 impl Personal {
-    pub const ALL: [Personal; 3] = [Personal::None, Personal::Pseudonymous, Personal::Personal];
+    pub const ALL: [Personal; 2] = [Personal::None, Personal::Pseudonymous];
 
     /// As it is written in `model.toml`.
     #[must_use]
@@ -140,51 +140,6 @@ impl Personal {
         match self {
             Personal::None => "none",
             Personal::Pseudonymous => "pseudonymous",
-            Personal::Personal => "personal",
-        }
-    }
-}
-
-/// The type of a feature. Integers and booleans cannot say "missing", so they always have an `impute`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FeatureKind {
-    Float32,
-    Float64,
-    Int64,
-    Utf8,
-    Boolean,
-}
-
-impl FeatureKind {
-    pub const ALL: [FeatureKind; 5] = [
-        FeatureKind::Float32,
-        FeatureKind::Float64,
-        FeatureKind::Int64,
-        FeatureKind::Utf8,
-        FeatureKind::Boolean,
-    ];
-
-    /// As it is written in `model.toml`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            FeatureKind::Float32 => "float32",
-            FeatureKind::Float64 => "float64",
-            FeatureKind::Int64 => "int64",
-            FeatureKind::Utf8 => "string",
-            FeatureKind::Boolean => "boolean",
-        }
-    }
-
-    /// Its column's type.
-    #[must_use]
-    pub fn arrow_type(self) -> DataType {
-        match self {
-            FeatureKind::Float32 => DataType::Float32,
-            FeatureKind::Float64 => DataType::Float64,
-            FeatureKind::Int64 => DataType::Int64,
-            FeatureKind::Utf8 => DataType::Utf8,
-            FeatureKind::Boolean => DataType::Boolean,
         }
     }
 }
@@ -248,9 +203,12 @@ impl Package {
         let features = &checked.features;
         let read_golden = |file: &String| PackageFile::read(folder, file, GOLDEN_MAX_BYTES);
         let golden_file = checked.golden_file.as_ref().map(read_golden).transpose()?;
-        let explained = checked.explaining.is_some();
+        let given = Given {
+            margin: checked.margin.is_some(),
+            method: checked.explaining.as_ref().map(|it| it.method),
+        };
         let parse = |part: &PackageFile| {
-            golden::read(&folder.join(&part.file), &part.bytes, features, explained)
+            golden::read(&folder.join(&part.file), &part.bytes, features, given)
         };
         let golden = golden_file.as_ref().map(parse).transpose()?;
         let explain = |explaining: Explaining| -> Result<_> {
@@ -276,6 +234,8 @@ impl Package {
         let parse =
             |part: &PackageFile| reference::read(&folder.join(&part.file), &part.bytes, features);
         let reference = reference_file.as_ref().map(parse).transpose()?;
+        let read_card = |file: &String| PackageFile::read(folder, file, CARD_MAX_BYTES);
+        let card_file = checked.card_file.as_ref().map(read_card).transpose()?;
         Ok(Package {
             folder: folder.to_owned(),
             name: checked.name,
@@ -294,6 +254,7 @@ impl Package {
             golden_file,
             background_file,
             reference_file,
+            card_file,
         })
     }
 
@@ -339,6 +300,7 @@ impl Package {
         files.extend(&self.golden_file);
         files.extend(&self.background_file);
         files.extend(&self.reference_file);
+        files.extend(&self.card_file);
         files.sort_by(|a, b| a.file.cmp(&b.file));
         files
     }

@@ -9,9 +9,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{FeatureKind, FeatureSpec};
+use super::FeatureSpec;
+use super::values::unreadable;
 use crate::drift::SCORE;
 use crate::error::{Fatal, Result};
+use crate::features::FeatureType;
 
 pub const EDGES_MAX: usize = 64;
 /// Every one costs time in every row.
@@ -90,11 +92,8 @@ struct Named {
 /// Reads `bytes`, the content of the file at `path`.
 pub(super) fn read(path: &Path, bytes: &[u8], features: &[FeatureSpec]) -> Result<Reference> {
     let refuse = |problem: String| Fatal::usage(format!("{}: {problem}", path.display()));
-    let file: ReferenceFile = serde_json::from_slice(bytes).map_err(|error| {
-        let problem = "not the JSON of a reference; write {\"score\": {\"edges\": …, \"counts\": …, \"missing\": …}, \
-                       \"features\": [{\"name\": …, …}]}";
-        refuse(problem.to_owned()).because(error)
-    })?;
+    let file: ReferenceFile =
+        serde_json::from_slice(bytes).map_err(|error| refuse(unreadable("a reference", &error)))?;
     let of_score = |problem| refuse(format!("`score`: {problem}"));
     let score = distribution(&file.score.edges, file.score.counts, file.score.missing);
     let score = score.map_err(of_score)?;
@@ -137,7 +136,7 @@ fn index(name: &str, features: &[FeatureSpec]) -> Result<usize, String> {
         Some(_) if name == SCORE => Err(
             "is called as the score is in metrics; take it out, or rename the feature".to_owned(),
         ),
-        Some(index) if features[index].kind == FeatureKind::Utf8 => {
+        Some(index) if features[index].kind == FeatureType::Utf8 => {
             Err("is a text, and edges are between numbers; take it out".to_owned())
         }
         Some(index) => Ok(index),

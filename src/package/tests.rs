@@ -11,6 +11,7 @@ mod reference;
 mod schema;
 mod signature;
 mod template;
+mod wrong;
 
 const MANIFEST_TEXT: &str = r#"name = "card-risk"
 version = "1.2.0"
@@ -85,9 +86,9 @@ fn a_package_says_what_its_manifest_says() {
     let amount = &package.features[0];
     assert_eq!(
         (amount.name.as_str(), amount.kind, amount.impute),
-        ("amount", FeatureKind::Float32, Some(0.0))
+        ("amount", FeatureType::Float32, Some(0.0))
     );
-    assert_eq!(package.features[1].kind, FeatureKind::Int64);
+    assert_eq!(package.features[1].kind, FeatureType::Int64);
 }
 
 #[test]
@@ -119,13 +120,11 @@ fn what_is_written_of_rows_is_what_was_read() {
         let package = Package::load(&fixture(name)).unwrap();
         let (features, golden) = (&package.features, package.golden.as_ref().unwrap());
         let text = golden.to_json(features, "1.32.0", 64);
-        let explained = package.reasons.is_some();
-        let read = golden::read(
-            Path::new("golden.json"),
-            text.as_bytes(),
-            features,
-            explained,
-        );
+        let given = golden::Given {
+            margin: package.margin.is_some(),
+            method: package.reasons.as_ref().map(|reasons| reasons.method),
+        };
+        let read = golden::read(Path::new("golden.json"), text.as_bytes(), features, given);
         let written: serde_json::Value = serde_json::from_str(&text).unwrap();
         let original = package.golden_file.as_ref().unwrap();
         let original: serde_json::Value = serde_json::from_slice(&original.bytes).unwrap();
@@ -172,15 +171,17 @@ fn the_policy_has_one_digest_however_it_is_written() {
 fn unknown_and_missing_keys_are_named_with_their_line() {
     let text = refusal("impute = 0.0", "imputed = 0.0");
     assert!(
-        text.starts_with("/model.toml:20: unknown field `imputed`"),
+        text.starts_with(
+            "/model.toml:20: feature 1: `imputed` is unknown; write one of `name`, `sql`"
+        ),
         "{text}"
     );
     let text = refusal("chunk_rows = 64", "");
-    assert!(text.contains("missing field `chunk_rows`"), "{text}");
+    assert!(text.contains("model has no `chunk_rows`"), "{text}");
     let text = refusal("review = 0.5", "review = \"high\"");
     assert!(text.starts_with("/model.toml:13: "), "{text}");
     let text = refusal("[policy]", "[polizy]");
-    assert!(text.contains("unknown field `polizy`"), "{text}");
+    assert!(text.contains("`polizy` is unknown"), "{text}");
 }
 
 #[test]
@@ -377,12 +378,119 @@ fn golden_rows_that_do_not_fit_are_refused() {
             score,
             "column `amount`: the feature is float32",
         ),
-        ("[]".to_owned(), score, "not the JSON of golden rows"),
+        (
+            "[]".to_owned(),
+            score,
+            "golden.json: it is not the JSON of golden rows at line 1, column ",
+        ),
+        (
+            "{,}".to_owned(),
+            score,
+            "golden.json: it is no JSON at line 1, column ",
+        ),
+        (
+            "{\"count\"".to_owned(),
+            "",
+            "golden.json: it is no JSON at line 1, column ",
+        ),
     ] {
         let error = golden(&columns, score).unwrap_err();
         assert_eq!(error.exit, Exit::Usage);
         assert!(error.to_string().contains(says), "wanted {says}: {error}");
     }
+}
+
+/// What is said of the golden rows of a fixture after `change`.
+fn changed_golden(fixture_name: &str, change: impl Fn(&mut serde_json::Value)) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture(fixture_name)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let path = folder.path().join("golden.json");
+    let mut golden = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut golden);
+    std::fs::write(&path, golden.to_string()).unwrap();
+    let error = Package::load(folder.path()).err()?;
+    assert_eq!(error.exit, Exit::Usage);
+    Some(error.to_string())
+}
+
+#[test]
+fn golden_rows_have_everything_that_the_model_gives() {
+    let without = |fixture: &str, keys: &'static [&str]| {
+        let text = changed_golden(fixture, |golden| {
+            for key in keys {
+                golden.as_object_mut().unwrap().remove(*key).unwrap();
+            }
+        });
+        text.unwrap_or_default()
+    };
+    let text = without("reasons-lightgbm", &["margin", "base", "contributions"]);
+    assert!(text.contains("no `margin`, and model.toml names"), "{text}");
+    let text = without("kinds", &["margin"]);
+    assert!(text.contains("no `margin`, and model.toml names"), "{text}");
+    let text = without("reasons-lightgbm", &["base", "contributions"]);
+    let says = "no `base` and `contributions`, and the method of [reasons] is exact";
+    assert!(text.contains(says), "{text}");
+    let text = changed_golden("lightgbm", |golden| {
+        golden["margin"] = golden["score"].clone();
+    });
+    let text = text.unwrap();
+    assert!(text.contains("`margin` would never be checked"), "{text}");
+}
+
+#[test]
+fn most_golden_rows_have_a_number_for_an_answer() {
+    let rows = 203;
+    let nan = |key: &'static str, count: usize| {
+        move |golden: &mut serde_json::Value| {
+            let values = golden[key]["float32"].as_str().unwrap();
+            let values = "7fc00000".repeat(count) + &values[8 * count..];
+            golden[key]["float32"] = values.into();
+        }
+    };
+    let text = changed_golden("lightgbm", nan("score", rows / 2 + 1)).unwrap();
+    let says = "`score` is no number in 102 of 203 rows; write rows of which the model scores at least half";
+    assert!(text.contains(says), "{text}");
+    assert_eq!(changed_golden("lightgbm", nan("score", rows / 2)), None);
+    let text = changed_golden("kinds", nan("margin", 1)).unwrap();
+    let says = "row 0 (counted from 0) has a `score` and no `margin` that is a number";
+    assert!(text.contains(says), "{text}");
+}
+
+#[test]
+fn a_file_that_ends_too_early_says_where() {
+    let folder = folder(&MANIFEST_TEXT.replace(
+        "chunk_rows = 64",
+        "chunk_rows = 64\ngolden = \"golden.json\"",
+    ));
+    std::fs::write(folder.path().join("golden.json"), "{\n\"score\": ").unwrap();
+    let text = Package::load(folder.path()).unwrap_err().to_string();
+    let says = "golden.json: it ends at line 2, column 9, in the middle of the JSON of golden rows";
+    assert!(text.contains(says), "{text}");
+}
+
+#[test]
+fn a_card_belongs_to_the_package() {
+    let text = MANIFEST_TEXT.replace("chunk_rows = 64", "chunk_rows = 64\ncard = \"CARD.md\"");
+    let folder = folder(&text);
+    let missing = Package::load(folder.path()).unwrap_err().to_string();
+    assert!(missing.contains("CARD.md cannot be read"), "{missing}");
+    let digest = |card: &str| {
+        std::fs::write(folder.path().join("CARD.md"), card).unwrap();
+        let package = Package::load(folder.path()).unwrap();
+        assert_eq!(package.files()[0].bytes, card.as_bytes());
+        package.digest()
+    };
+    assert_ne!(digest("# For cards"), digest("# For transfers"));
+    let taken = text.replace("CARD.md", "model.onnx");
+    std::fs::write(folder.path().join("model.toml"), taken).unwrap();
+    let error = Package::load(folder.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("`model.card` is \"model.onnx\"; write the name of another"),
+        "{error}"
+    );
 }
 
 #[test]

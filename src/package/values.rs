@@ -12,8 +12,10 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
-use super::{FeatureKind, FeatureSpec};
+use super::FeatureSpec;
+use crate::features::FeatureType;
 
 /// The values of one column, as they are written.
 #[derive(Deserialize, Serialize)]
@@ -33,7 +35,7 @@ pub(super) enum Values {
 pub(super) fn of_each_feature<T>(
     mut found: BTreeMap<String, Values>,
     features: &[FeatureSpec],
-    read: impl Fn(Values, FeatureKind) -> Result<T, String>,
+    read: impl Fn(Values, FeatureType) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
     let mut columns = Vec::with_capacity(features.len());
     for FeatureSpec { name, kind, .. } in features {
@@ -94,6 +96,35 @@ fn known_codes(column: &ArrayRef, feature: &FeatureSpec) -> Result<(), String> {
     })
 }
 
+/// Why a file is not the JSON that it should be, and where.
+pub(super) fn unreadable(what: &str, error: &serde_json::Error) -> String {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    match error.classify() {
+        Category::Eof => {
+            format!("it ends at {place}, in the middle of the JSON of {what}; write the whole file")
+        }
+        Category::Syntax | Category::Io => {
+            format!("it is no JSON at {place}; make the {what} again, or mend the file")
+        }
+        Category::Data => {
+            let said = error.to_string();
+            let said = said.split(" at line ").next().unwrap_or_default();
+            // Which type of ours something is not, helps nobody.
+            let known = [
+                "missing field",
+                "unknown field",
+                "unknown variant",
+                "duplicate field",
+            ];
+            let said = match known.iter().any(|words| said.starts_with(words)) {
+                true => format!(": {said}"),
+                false => String::new(),
+            };
+            format!("it is not the JSON of {what} at {place}{said}")
+        }
+    }
+}
+
 /// The columns by the names of the features, which are in the same order.
 pub(super) fn by_feature(
     features: &[FeatureSpec],
@@ -110,25 +141,25 @@ impl Values {
     ///
     /// # Panics
     /// If the column is not of the feature's type, or an integer or boolean is null.
-    pub fn of(column: &ArrayRef, kind: FeatureKind) -> Values {
+    pub fn of(column: &ArrayRef, kind: FeatureType) -> Values {
         match kind {
-            FeatureKind::Float32 => {
+            FeatureType::Float32 => {
                 let values = column.as_primitive::<Float32Type>().iter();
                 Values::of_floats(values.map(|value| value.unwrap_or(f32::NAN)))
             }
-            FeatureKind::Float64 => {
+            FeatureType::Float64 => {
                 let values = column.as_primitive::<Float64Type>().iter();
                 Values::of_doubles(values.map(|value| value.unwrap_or(f64::NAN)))
             }
-            FeatureKind::Int64 => {
+            FeatureType::Int64 => {
                 assert_eq!(column.null_count(), 0, "an integer is never missing");
                 Values::Int64(column.as_primitive::<Int64Type>().values().to_vec())
             }
-            FeatureKind::Boolean => {
+            FeatureType::Boolean => {
                 assert_eq!(column.null_count(), 0, "a boolean is never missing");
                 Values::Boolean(column.as_boolean().values().iter().collect())
             }
-            FeatureKind::Utf8 => {
+            FeatureType::Utf8 => {
                 let values = column.as_string::<i32>().iter();
                 Values::String(values.map(|v| v.unwrap_or_default().to_owned()).collect())
             }
@@ -144,17 +175,17 @@ impl Values {
     }
 
     /// As a column of the feature's type.
-    pub fn column(self, kind: FeatureKind) -> Result<ArrayRef, String> {
+    pub fn column(self, kind: FeatureType) -> Result<ArrayRef, String> {
         Ok(match (kind, self) {
-            (FeatureKind::Float32, values @ Values::Float32(_)) => {
+            (FeatureType::Float32, values @ Values::Float32(_)) => {
                 Arc::new(Float32Array::from(values.floats()?))
             }
-            (FeatureKind::Float64, values @ Values::Float64(_)) => {
+            (FeatureType::Float64, values @ Values::Float64(_)) => {
                 Arc::new(Float64Array::from(values.doubles()?))
             }
-            (FeatureKind::Int64, Values::Int64(values)) => Arc::new(Int64Array::from(values)),
-            (FeatureKind::Boolean, Values::Boolean(values)) => Arc::new(BooleanArray::from(values)),
-            (FeatureKind::Utf8, Values::String(values)) => Arc::new(StringArray::from(values)),
+            (FeatureType::Int64, Values::Int64(values)) => Arc::new(Int64Array::from(values)),
+            (FeatureType::Boolean, Values::Boolean(values)) => Arc::new(BooleanArray::from(values)),
+            (FeatureType::Utf8, Values::String(values)) => Arc::new(StringArray::from(values)),
             _ => {
                 return Err(format!(
                     "the feature is {}; write {{{:?}: …}}",

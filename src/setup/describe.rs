@@ -5,6 +5,10 @@ use crate::config::Config;
 use crate::infer::Model;
 use crate::package::Package;
 
+/// That the model runs is then all that is known of it.
+pub(super) const NO_GOLDEN_ROWS: &str =
+    "the package has no golden rows, so nothing says what the model should give";
+
 pub(super) fn package(config: &Config, package: &Package) -> String {
     let files: Vec<&str> = package.files().iter().map(|part| &*part.file).collect();
     let signed = match &config.model.trust_key {
@@ -30,7 +34,7 @@ impl Setup {
                 1 => "1 golden row has its known answer".to_owned(),
                 rows => format!("{rows} golden rows have their known answers"),
             },
-            None => "no golden rows say what it should give".to_owned(),
+            None => NO_GOLDEN_ROWS.to_owned(),
         };
         let file = &self.package.model.file;
         let (provider, nodes) = (model.provider(), device::said(model.nodes()));

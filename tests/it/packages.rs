@@ -240,6 +240,13 @@ fn a_package_is_completed_from_a_sample_of_nobodys_rows() {
     );
     assert_eq!(check(&folder.join("packed"), &[events()]).code, 0);
 
+    // What was there before is nothing that was made here.
+    let kept = ["model", "pack", "packed", "--rows", "rows.parquet"];
+    let kept = probity(&folder, &[&kept[..], &["--out", "kept"]].concat());
+    assert_eq!(kept.code, 0, "{kept}");
+    assert!(kept.stdout.contains("golden.json is kept"), "{kept}");
+    assert!(!kept.stdout.contains("stays what it was"), "{kept}");
+
     let again = pack("packed", &[]);
     assert_eq!(again.code, USAGE, "{again}");
     assert!(again.stderr.contains("packed is there already"), "{again}");

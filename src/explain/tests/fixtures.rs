@@ -116,7 +116,10 @@ fn a_model_that_is_not_the_golden_one_is_refused() {
             let why = explainer(package, AMPLE)
                 .err()
                 .unwrap_or_else(|| panic!("{name}: {what}"));
-            assert!(why.contains("golden.json has"), "{name}, {what}: {why}");
+            assert!(
+                why.contains("make the golden rows again from this model.onnx"),
+                "{name}, {what}: {why}"
+            );
         }
     }
 }

@@ -108,15 +108,15 @@ fn every_wrong_feature_is_reported_at_once() {
         [
             "feature `unknown`: there is no column `q`",
             "feature `fine`: another feature has this name",
-            "feature `text`: the model wants Float32 here, and this is text",
-            "feature `number`: the model wants Utf8 here, and this is an integer",
-            "feature `double`: the model wants Int64 here, and this is a double",
-            "feature `time`: the model wants Float64 here, and this is a timestamp",
-            "feature `half`: impute = 0.5 is no value of type Int64",
-            "feature `huge`: impute = 1e39 is no value of type Float32",
-            "feature `nan`: impute = NaN is no value of type Float64",
-            "feature `word`: impute = 0.0 is no value of type Utf8",
-            "feature `flag`: impute = 0.5 is no value of type Boolean",
+            "feature `text`: the model wants float32 here, and this is text",
+            "feature `number`: the model wants string here, and this is an integer",
+            "feature `double`: the model wants int64 here, and this is a double",
+            "feature `time`: the model wants float64 here, and this is a timestamp",
+            "feature `half`: impute = 0.5 is no value of type int64",
+            "feature `huge`: impute = 1e39 is no value of type float32",
+            "feature `nan`: impute = NaN is no value of type float64",
+            "feature `word`: impute = 0.0 is no value of type string",
+            "feature `flag`: impute = 0.5 is no value of type boolean",
         ]
     );
     assert_eq!(errors[4].hint.as_deref(), Some("write CAST(… AS BIGINT)"));
@@ -171,4 +171,18 @@ fn deep_and_long_expressions_are_errors() {
         let set = FeatureSet::compile(&[feature(name, &sql, FeatureType::Float32)], &schema());
         assert!(set.is_ok(), "{name}");
     }
+}
+
+#[test]
+fn the_columns_are_listed_once() {
+    let definitions = [
+        feature("a", "nothing_like_it", FeatureType::Float32),
+        feature("b", "nor_like_this", FeatureType::Float32),
+        feature("c", "moneyy", FeatureType::Float32),
+    ];
+    let errors = FeatureSet::compile(&definitions, &schema()).unwrap_err();
+    let hints: Vec<Option<&str>> = errors.iter().map(|e| e.hint.as_deref()).collect();
+    assert!(hints[0].is_some_and(|hint| hint.starts_with("the columns are i, j, ")));
+    assert_eq!(hints[1], None);
+    assert!(hints[2].is_some_and(|hint| hint.contains("money")));
 }

@@ -42,7 +42,7 @@ fn a_model_that_is_not_what_the_package_says_is_refused_with_the_fix() {
             "lightgbm",
             "\"input\"",
             "\"features\"",
-            "but the model has `input` Tensor<f32>",
+            "but the model has `input` float32[N, 8]; write",
         ),
         ("lightgbm", last_feature, "", "but 7 features are written"),
         (
@@ -115,7 +115,7 @@ fn a_model_that_is_not_what_the_package_says_is_refused_with_the_fix() {
             "pipeline",
             "\"int64\"\nimpute = 0",
             "\"float32\"",
-            "but the model takes `card_count_1h` Tensor<i64>",
+            "but the model takes `card_count_1h` int64[N, 1]",
         ),
         (
             "pipeline",

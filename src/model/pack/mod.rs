@@ -81,6 +81,7 @@ pub fn run(config: &Config, request: &Request, out: &mut dyn Write) -> Result<()
     let sample = Sample::read(&request.rows, &outline.features)?;
     let staged = Staged::copy(&request.folder, &request.out)?;
     let mut said = Vec::new();
+    let mut golden_is_made = false;
     for part in Part::ALL {
         let line = match part.file(&outline) {
             None => format!("model.toml names {}", part.hint()),
@@ -88,6 +89,7 @@ pub fn run(config: &Config, request: &Request, out: &mut dyn Write) -> Result<()
             Some(file) => {
                 let text = make(part, config, request, &staged, &sample)?;
                 staged.write(file, &text.content)?;
+                golden_is_made |= part == Part::Golden;
                 format!("{file} is made: {}", text.said)
             }
         };
@@ -97,7 +99,7 @@ pub fn run(config: &Config, request: &Request, out: &mut dyn Write) -> Result<()
     check(config, request, &staged, out)?;
     let package = Package::load(staged.path())?;
     staged.publish()?;
-    print(out, &farewell(request, &package))
+    print(out, &farewell(request, &package, golden_is_made))
 }
 
 fn print(out: &mut dyn Write, text: &str) -> Result<()> {
@@ -222,12 +224,17 @@ fn check(config: &Config, request: &Request, staged: &Staged, out: &mut dyn Writ
     })
 }
 
-fn farewell(request: &Request, package: &Package) -> String {
+fn farewell(request: &Request, package: &Package, golden_is_made: bool) -> String {
     let (folder, signature) = (request.out.display(), request.out.join(SIGNATURE));
+    let of_golden = match golden_is_made {
+        true => {
+            "\ngolden rows that are made here show that the model stays what it was, not that it is what its trainer \
+             meant; deploy/pack_model compares it with the library that trained it"
+        }
+        false => "",
+    };
     format!(
-        "{folder} is written, sha256 {}\ngolden rows that are made here show that the model stays what it was, not that \
-         it is what its trainer meant; deploy/pack_model compares it with the library that trained it\nit is not \
-         signed:\n  model_signing sign key {folder} --private_key KEY.pem --signature {}",
+        "{folder} is written, sha256 {}{of_golden}\nit is not signed:\n  model_signing sign key {folder} --private_key KEY.pem --signature {}",
         package.digest(),
         signature.display()
     )

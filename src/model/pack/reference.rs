@@ -9,8 +9,9 @@ use arrow::datatypes::{DataType, Float64Type};
 
 use super::synthetic::{at, between};
 use crate::error::Result;
+use crate::features::FeatureType;
 use crate::infer::Model;
-use crate::package::{Distribution, FeatureKind, FeatureSpec, Reference};
+use crate::package::{Distribution, FeatureSpec, Reference};
 
 const FEATURES_MAX: usize = 10;
 /// With no more values than these, each has a bin of its own.
@@ -31,7 +32,7 @@ pub(super) fn of(
         .collect();
     let mut weights = Vec::new();
     for (index, spec) in features.iter().enumerate() {
-        if spec.kind != FeatureKind::Utf8 {
+        if spec.kind != FeatureType::Utf8 {
             weights.push((index, weight(model, &some, index, &scores)?));
         }
     }

@@ -18,7 +18,8 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::{Fatal, Result};
-use crate::package::{FeatureKind, FeatureSpec};
+use crate::features::FeatureType;
+use crate::package::FeatureSpec;
 
 /// More rows would not change what is made of them.
 const ROWS_MAX: i64 = 1 << 20;
@@ -42,7 +43,11 @@ impl Sample {
             .map_err(|error| no_table().because(error))?;
         let rows = builder.metadata().file_metadata().num_rows();
         if !(ROWS_MIN..=ROWS_MAX).contains(&rows) {
-            let problem = format!("it has {rows} rows; take a sample of {ROWS_MIN} to {ROWS_MAX}");
+            let has = match rows {
+                1 => "1 row".to_owned(),
+                _ => format!("{rows} rows"),
+            };
+            let problem = format!("it has {has}; take a sample of {ROWS_MIN} to {ROWS_MAX}");
             return Err(refuse(problem));
         }
         let found = builder.schema().clone();
@@ -113,7 +118,7 @@ fn as_fed(column: &ArrayRef, spec: &FeatureSpec) -> Result<ArrayRef, String> {
     let infinite = "has an infinite number; let the expression give null there";
     let missing = spec.impute.unwrap_or(f64::NAN);
     Ok(match spec.kind {
-        FeatureKind::Float32 => {
+        FeatureType::Float32 => {
             let values = column.as_primitive::<Float32Type>().iter();
             let fed = values.map(|value| value.filter(|v| !v.is_nan()).unwrap_or(missing as f32));
             let fed: Vec<f32> = fed.collect();
@@ -122,7 +127,7 @@ fn as_fed(column: &ArrayRef, spec: &FeatureSpec) -> Result<ArrayRef, String> {
             }
             Arc::new(Float32Array::from(fed))
         }
-        FeatureKind::Float64 => {
+        FeatureType::Float64 => {
             let values = column.as_primitive::<Float64Type>().iter();
             let fed: Vec<f64> = values
                 .map(|value| value.filter(|v| !v.is_nan()).unwrap_or(missing))
@@ -132,17 +137,17 @@ fn as_fed(column: &ArrayRef, spec: &FeatureSpec) -> Result<ArrayRef, String> {
             }
             Arc::new(Float64Array::from(fed))
         }
-        FeatureKind::Utf8 => {
+        FeatureType::Utf8 => {
             let values = column.as_string::<i32>().iter();
             let fed = values.map(Option::unwrap_or_default);
             Arc::new(StringArray::from_iter_values(fed))
         }
-        FeatureKind::Int64 | FeatureKind::Boolean if column.null_count() > 0 => {
+        FeatureType::Int64 | FeatureType::Boolean if column.null_count() > 0 => {
             return Err(format!(
                 "has a null, but a feature of type {} cannot be missing",
                 spec.kind.as_str()
             ));
         }
-        FeatureKind::Int64 | FeatureKind::Boolean => column.clone(),
+        FeatureType::Int64 | FeatureType::Boolean => column.clone(),
     })
 }

@@ -16,7 +16,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use super::sample::Sample;
-use crate::package::{FeatureKind, FeatureSpec};
+use crate::features::FeatureType;
+use crate::package::FeatureSpec;
 
 /// Rows for different purposes are different rows.
 #[derive(Clone, Copy)]
@@ -54,28 +55,28 @@ pub(super) fn with_edges(sample: &Sample, columns: Vec<ArrayRef>) -> Vec<ArrayRe
 fn edges(spec: &FeatureSpec, known: &ArrayRef, made: &ArrayRef) -> ArrayRef {
     let missing = spec.impute.unwrap_or(f64::NAN);
     match spec.kind {
-        FeatureKind::Float32 => {
+        FeatureType::Float32 => {
             let values = known.as_primitive::<Float32Type>().values();
             let is_code = is_without_zero(values.iter().copied().map(f64::from));
             let first = made.as_primitive::<Float32Type>().value(0);
             let zero = if is_code { first } else { 0.0 };
             Arc::new(Float32Array::from(vec![zero, missing as f32]))
         }
-        FeatureKind::Float64 => {
+        FeatureType::Float64 => {
             let is_code =
                 is_without_zero(known.as_primitive::<Float64Type>().values().iter().copied());
             let first = made.as_primitive::<Float64Type>().value(0);
             let zero = if is_code { first } else { 0.0 };
             Arc::new(Float64Array::from(vec![zero, missing]))
         }
-        FeatureKind::Int64 => {
+        FeatureType::Int64 => {
             let is_code = !known.as_primitive::<Int64Type>().values().contains(&0);
             let first = made.as_primitive::<Int64Type>().value(0);
             let zero = if is_code { first } else { 0 };
             Arc::new(Int64Array::from(vec![zero, missing as i64]))
         }
-        FeatureKind::Boolean => Arc::new(BooleanArray::from(vec![false, missing == 1.0])),
-        FeatureKind::Utf8 => Arc::new(StringArray::from(vec!["", ""])),
+        FeatureType::Boolean => Arc::new(BooleanArray::from(vec![false, missing == 1.0])),
+        FeatureType::Utf8 => Arc::new(StringArray::from(vec!["", ""])),
     }
 }
 
@@ -84,29 +85,29 @@ fn is_without_zero(values: impl Iterator<Item = f64>) -> bool {
     known.all(|value| value.fract() == 0.0 && value != 0.0)
 }
 
-fn drawn(column: &ArrayRef, kind: FeatureKind, count: usize, random: &mut ChaCha8Rng) -> ArrayRef {
+fn drawn(column: &ArrayRef, kind: FeatureType, count: usize, random: &mut ChaCha8Rng) -> ArrayRef {
     match kind {
-        FeatureKind::Float32 => {
+        FeatureType::Float32 => {
             let values = column.as_primitive::<Float32Type>().values();
             let values = numbers(values.iter().copied().map(f64::from), count, random);
             Arc::new(Float32Array::from_iter_values(
                 values.into_iter().map(|v| v as f32),
             ))
         }
-        FeatureKind::Float64 => {
+        FeatureType::Float64 => {
             let values = column.as_primitive::<Float64Type>().values();
             let values = numbers(values.iter().copied(), count, random);
             Arc::new(Float64Array::from(values))
         }
-        FeatureKind::Int64 => {
+        FeatureType::Int64 => {
             let values = column.as_primitive::<Int64Type>().values().to_vec();
             Arc::new(Int64Array::from(values_of(values, count, random)))
         }
-        FeatureKind::Boolean => {
+        FeatureType::Boolean => {
             let values = column.as_boolean().values().iter().collect();
             Arc::new(BooleanArray::from(values_of(values, count, random)))
         }
-        FeatureKind::Utf8 => {
+        FeatureType::Utf8 => {
             let values = column.as_string::<i32>().iter().flatten().collect();
             Arc::new(StringArray::from(values_of(values, count, random)))
         }
@@ -177,7 +178,7 @@ mod tests {
     use super::*;
     use crate::package::About;
 
-    fn spec(name: &str, kind: FeatureKind) -> FeatureSpec {
+    fn spec(name: &str, kind: FeatureType) -> FeatureSpec {
         FeatureSpec {
             name: name.to_owned(),
             sql: name.to_owned(),
@@ -200,11 +201,11 @@ mod tests {
         };
         Sample {
             features: vec![
-                spec("amount", FeatureKind::Float32),
-                spec("count", FeatureKind::Float64),
-                spec("number", FeatureKind::Int64),
-                spec("flag", FeatureKind::Boolean),
-                spec("channel", FeatureKind::Utf8),
+                spec("amount", FeatureType::Float32),
+                spec("count", FeatureType::Float64),
+                spec("number", FeatureType::Int64),
+                spec("flag", FeatureType::Boolean),
+                spec("channel", FeatureType::Utf8),
             ],
             columns: vec![
                 Arc::new(Float32Array::from_iter_values(rows.clone().map(missing))),
@@ -281,7 +282,7 @@ mod tests {
     fn zero_is_no_edge_where_it_may_be_no_code() {
         let edge = |values: Vec<f64>| {
             let sample = Sample {
-                features: vec![spec("a", FeatureKind::Float64)],
+                features: vec![spec("a", FeatureType::Float64)],
                 columns: vec![Arc::new(Float64Array::from(values))],
             };
             let made = with_edges(&sample, rows(&sample, 1, 1, Purpose::Golden));
@@ -295,7 +296,7 @@ mod tests {
     #[test]
     fn what_is_always_missing_stays_missing() {
         let sample = Sample {
-            features: vec![spec("a", FeatureKind::Float32)],
+            features: vec![spec("a", FeatureType::Float32)],
             columns: vec![Arc::new(Float32Array::from(vec![f32::NAN; 3]))],
         };
         let made = rows(&sample, 4, 1, Purpose::Golden);

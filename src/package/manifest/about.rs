@@ -5,7 +5,8 @@ use toml::Spanned;
 
 use super::{FeatureTable, Reader};
 use crate::error::Result;
-use crate::package::{About, FeatureKind, Personal};
+use crate::features::FeatureType;
+use crate::package::{About, Personal};
 
 const UNIT_MAX_CHARS: usize = 32;
 pub(super) const DESCRIPTION_MAX_CHARS: usize = 1000;
@@ -18,7 +19,7 @@ impl Reader<'_> {
     pub(super) fn about(
         &self,
         name: &str,
-        kind: FeatureKind,
+        kind: FeatureType,
         table: &FeatureTable,
     ) -> Result<About> {
         let line = |key: &str, text: &Option<Spanned<String>>, most: usize| {
@@ -59,12 +60,12 @@ impl Reader<'_> {
         Ok(words.clone())
     }
 
-    fn range(&self, name: &str, kind: FeatureKind, range: &Spanned<Bounds>) -> Result<[f64; 2]> {
+    fn range(&self, name: &str, kind: FeatureType, range: &Spanned<Bounds>) -> Result<[f64; 2]> {
         let refuse = |problem: &str| {
             let message = format!("`range` of feature `{name}`: {problem}");
             self.refuse(range.span(), message)
         };
-        if matches!(kind, FeatureKind::Utf8 | FeatureKind::Boolean) {
+        if matches!(kind, FeatureType::Utf8 | FeatureType::Boolean) {
             return Err(refuse("only numbers have a range; leave it out"));
         }
         match range.get_ref().0[..] {
@@ -80,11 +81,13 @@ impl Reader<'_> {
             .into_iter()
             .find(|known| known.as_str() == class.get_ref());
         known.ok_or_else(|| {
-            let message = format!(
-                "`personal` of feature `{name}` is {:?}; write one of {}",
-                class.get_ref(),
-                Personal::ALL.map(Personal::as_str).join(", ")
-            );
+            let mut message = format!("`personal` of feature `{name}` is {:?}; ", class.get_ref());
+            message += &match class.get_ref().as_str() {
+                "personal" => "features are archived in clear and stand in texts of reasons, so none may lead to a \
+                               person by itself; let the producer compute what the model needs of it"
+                    .to_owned(),
+                _ => format!("write one of {}", Personal::ALL.map(Personal::as_str).join(", ")),
+            };
             self.refuse(class.span(), message)
         })
     }

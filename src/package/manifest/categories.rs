@@ -7,8 +7,7 @@ use toml::Spanned;
 
 use super::{EXACT_INTEGER_MAX, FeatureTable, Reader};
 use crate::error::Result;
-use crate::features::Categories;
-use crate::package::FeatureKind;
+use crate::features::{Categories, FeatureType};
 
 #[derive(Deserialize)]
 #[serde(transparent)]
@@ -18,7 +17,7 @@ impl Reader<'_> {
     pub(super) fn categories(
         &self,
         name: &str,
-        kind: FeatureKind,
+        kind: FeatureType,
         table: &FeatureTable,
     ) -> Result<Option<Categories>> {
         let (codes, unknown) = match (&table.categories, &table.unknown) {
@@ -39,7 +38,7 @@ impl Reader<'_> {
                 return Err(self.refuse(unknown.span(), message));
             }
         };
-        if matches!(kind, FeatureKind::Utf8 | FeatureKind::Boolean) {
+        if matches!(kind, FeatureType::Utf8 | FeatureType::Boolean) {
             let message = format!(
                 "`categories` of feature `{name}`: a {} has no codes; write type = \"float32\", \"float64\" or \"int64\"",
                 kind.as_str()
@@ -72,14 +71,14 @@ impl Reader<'_> {
     }
 
     /// A number that the model gets as it is written.
-    fn category_code(&self, kind: FeatureKind, what: &str, code: &Spanned<f64>) -> Result<()> {
+    fn category_code(&self, kind: FeatureType, what: &str, code: &Spanned<f64>) -> Result<()> {
         let value = *code.get_ref();
         let (is_exact, wanted) = match kind {
-            FeatureKind::Int64 => (
+            FeatureType::Int64 => (
                 value.fract() == 0.0 && value.abs() < EXACT_INTEGER_MAX,
                 "a whole number",
             ),
-            FeatureKind::Float32 => (
+            FeatureType::Float32 => (
                 value.is_finite() && f64::from(value as f32) == value,
                 "a number that a float32 holds exactly, such as a whole one",
             ),

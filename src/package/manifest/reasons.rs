@@ -81,6 +81,7 @@ impl Reader<'_> {
         let mut taken = vec![manifest.model_file.as_str()];
         taken.extend(manifest.golden_file.as_deref());
         taken.extend(manifest.reference_file.as_deref());
+        taken.extend(manifest.card_file.as_deref());
         let explaining = Explaining {
             method,
             background_file: self.file_name("reasons.background", &table.background, &taken)?,

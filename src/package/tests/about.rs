@@ -87,7 +87,7 @@ fn what_a_feature_cannot_be_is_refused_with_the_fix() {
         (
             "float32",
             "personal = \"yes\"".to_owned(),
-            ":21: `personal` of feature `amount` is \"yes\"; write one of none, pseudonymous, personal",
+            ":21: `personal` of feature `amount` is \"yes\"; write one of none, pseudonymous",
         ),
         (
             "float32",
@@ -106,8 +106,13 @@ fn what_a_feature_cannot_be_is_refused_with_the_fix() {
         ),
         (
             "float32",
+            "personal = \"personal\"".to_owned(),
+            ":21: `personal` of feature `amount` is \"personal\"; features are archived in clear",
+        ),
+        (
+            "float32",
             "units = \"EUR\"".to_owned(),
-            ":21: unknown field `units`",
+            ":21: feature 1: `units` is unknown",
         ),
     ] {
         let text = about(kind, &line).unwrap_err();

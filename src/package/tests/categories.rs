@@ -111,7 +111,7 @@ fn codes_that_cannot_be_are_refused_with_the_fix() {
         (
             "float32",
             "categories = { a = \"1\" }\nunknown = 0",
-            ":33: invalid type",
+            ":33: feature 3: `categories.a` is a text; write a number",
         ),
     ] {
         let text = features(kind, lines).unwrap_err().to_string();

@@ -95,9 +95,13 @@ fn rules_that_cannot_be_are_refused_with_line_and_fix() {
         (
             "when = \"amount_minor > 500000\"\n",
             "",
-            ":16: missing field `when`",
+            ":16: policy.rule 1 has no `when`; write a condition",
         ),
-        ("description =", "about =", ":20: unknown field `about`"),
+        (
+            "description =",
+            "about =",
+            ":20: policy.rule 1: `about` is unknown",
+        ),
     ] {
         let text = refusal_of_rules(from, to);
         assert!(text.starts_with(says), "{to}: {text}");

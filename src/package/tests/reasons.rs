@@ -72,7 +72,7 @@ const BASE: &str = r#"{"float64": "3fe0000000000000"}"#;
 fn golden_text(more: &str) -> String {
     format!(
         r#"{{"onnxruntime": "1.32.0", "chunk_rows": 64, "columns": {COLUMNS},
-             "score": {{"float32": "3f00000000000000"}}{more}}}"#
+             "score": {{"float32": "3f00000000000000"}}, "margin": {{"float32": "0000000000000000"}}{more}}}"#
     )
 }
 
@@ -91,7 +91,12 @@ fn load(manifest: &str, background: &str, golden: &str) -> Result<Package> {
 fn changed(from: &str, to: &str) -> Result<Package> {
     assert!(REASONS_TEXT.contains(from), "{from} is not in the text");
     let manifest = REASONS_TEXT.replacen(from, to, 1);
-    load(&manifest, &background_text(COLUMNS), &golden_text(""))
+    let exact = format!(r#", "base": {BASE}, "contributions": {CONTRIBUTIONS}"#);
+    let more = match manifest.contains("method = \"permutation\"") {
+        true => "",
+        false => &exact,
+    };
+    load(&manifest, &background_text(COLUMNS), &golden_text(more))
 }
 
 fn assert_refused(what: &str, loaded: Result<Package>, says: &str) {
@@ -216,9 +221,17 @@ fn reasons_that_cannot_be_are_refused_with_the_fix() {
             "language = \"fr\"",
             ":21: `reasons.language` is \"fr\", but the texts are in de, en; write one of these",
         ),
-        ("language = \"en\"", "", "missing field `language`"),
-        ("method = ", "methods = ", ":19: unknown field `methods`"),
-        ("code = ", "codes = ", ":24: unknown field `codes`"),
+        (
+            "language = \"en\"",
+            "",
+            "reasons has no `language`; write a text",
+        ),
+        (
+            "method = ",
+            "methods = ",
+            ":19: `reasons.methods` is unknown",
+        ),
+        ("code = ", "codes = ", ":24: reason 1: `codes` is unknown"),
         (
             "\"AMOUNT\"",
             "\"AN AMOUNT\"",
@@ -417,7 +430,11 @@ fn a_background_that_does_not_fit_is_refused() {
         refused(to, &background_text(&COLUMNS.replacen(from, to, 1)), says);
     }
     let more = format!("{{\"columns\": {COLUMNS}, \"score\": 1}}");
-    refused("more", &more, "not the JSON of background rows");
+    refused(
+        "more",
+        &more,
+        "it is not the JSON of background rows at line ",
+    );
     let missing = folder(REASONS_TEXT);
     std::fs::write(missing.path().join("golden.json"), golden_text("")).unwrap();
     let says = "background.json cannot be read";

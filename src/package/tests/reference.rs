@@ -56,7 +56,7 @@ fn a_reference_that_cannot_be_is_refused_with_the_fix() {
         (
             "\"score\"",
             "\"scores\"",
-            "not the JSON of a reference; write {\"score\"",
+            "not the JSON of a reference at line ",
         ),
         (
             "\"name\": \"count\"",

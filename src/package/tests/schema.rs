@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::*;
 
 /// A file of the tests' data, which an image is built without.
-fn data(name: &str) -> String {
+pub(super) fn data(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/manifest");
     fs::read_to_string(folder.join(name)).unwrap()
 }
@@ -52,8 +52,9 @@ fn changes_are_refused_as_the_schema_refuses_them() {
 fn known_keys(line: &str, to: &str) -> BTreeSet<String> {
     let problem = problem(&data("complete.toml").replacen(line, to, 1)).unwrap();
     let (_, list) = problem
-        .split_once("unknown field `zzz`, expected ")
+        .split_once("zzz` is unknown; write one of ")
         .unwrap_or_else(|| panic!("{problem}"));
+    let (list, _) = list.split_once(", or take it out").unwrap();
     list.split('`')
         .skip(1)
         .step_by(2)

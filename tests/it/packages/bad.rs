@@ -145,7 +145,12 @@ fn good() -> Vec<Row> {
         }
     };
     vec![
-        row("hand-made", made(Onnx::default), 0, "deterministic"),
+        row(
+            "hand-made",
+            made(Onnx::default),
+            0,
+            "nothing says what the model should give",
+        ),
         row("lightgbm", unchanged("lightgbm"), 0, "203 golden rows"),
         row(
             "reasons-lightgbm",
@@ -311,6 +316,39 @@ fn bad() -> Vec<Row> {
             },
             USAGE,
             "golden row 0 has the score",
+        ),
+        row(
+            "golden rows without the contributions that are exact",
+            |folder| {
+                copied(&fixture("reasons-lightgbm"), folder);
+                let path = folder.join("golden.json");
+                let text = std::fs::read_to_string(&path).unwrap();
+                let mut golden: Value = serde_json::from_str(&text).unwrap();
+                for key in ["base", "contributions"] {
+                    golden.as_object_mut().unwrap().remove(key).unwrap();
+                }
+                std::fs::write(path, golden.to_string()).unwrap();
+                Case::of(folder.to_owned())
+            },
+            USAGE,
+            "golden.json: no `base` and `contributions`",
+        ),
+        row(
+            "a feature that leads to a person",
+            changed(
+                "lightgbm",
+                "model.toml",
+                "sql = \"terminal_risk\"",
+                "sql = \"terminal_risk\"\npersonal = \"personal\"",
+            ),
+            USAGE,
+            "features are archived in clear",
+        ),
+        row(
+            "a threshold that is no number",
+            changed("lightgbm", "model.toml", "review = 0.5", "review = \"x\""),
+            USAGE,
+            "`policy.review` is a text; write a number from 0 to 1",
         ),
         row(
             "golden rows that are not there",
