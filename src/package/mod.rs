@@ -263,6 +263,7 @@ impl Package {
                 permutations: explaining.permutations,
                 language: explaining.language,
                 groups: explaining.groups,
+                other: explaining.other,
             };
             Ok((reasons, file))
         };
