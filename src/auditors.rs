@@ -175,7 +175,7 @@ pub struct Explain {
     event: String,
     #[command(flatten)]
     trusted: Trusted,
-    /// The language of the reasons, instead of the package's own
+    /// The language of the reasons, instead of that of the scored record
     #[arg(long, value_name = "LANG")]
     language: Option<String>,
     /// ONNX Runtime's shared library, instead of what ORT_DYLIB_PATH says

@@ -66,14 +66,19 @@ impl Setup {
     /// # Errors
     /// When a file is missing or wrong, or the parts do not fit each other.
     pub fn load(config: &Config) -> Result<Setup> {
-        Setup::load_telling(config, &mut |_| ())
+        Setup::load_as(config, &mut |_| (), false)
     }
 
-    /// As [`Setup::load`], and tells each thing that was found well as soon as it is known.
+    /// As [`Setup::load`], and tells each thing that was found well as soon as it is known. Whether decisions can be
+    /// explained is looked at even where the configuration explains none.
     ///
     /// # Errors
-    /// As [`Setup::load`].
+    /// As [`Setup::load`], or when decisions cannot be explained.
     pub fn load_telling(config: &Config, tell: &mut dyn FnMut(String)) -> Result<Setup> {
+        Setup::load_as(config, tell, true)
+    }
+
+    fn load_as(config: &Config, tell: &mut dyn FnMut(String), can_explain: bool) -> Result<Setup> {
         let (schema, decoding) = reading(config)?;
         tell(format!(
             "input schema with {} fields",
@@ -129,7 +134,7 @@ impl Setup {
             None => model.probe(&sample(&setup.definitions))?.to_string(),
         };
         tell(setup.describe_admission(&model));
-        setup.narrator = narrator(config, &setup.package, &mut model)?;
+        setup.narrator = narrator(config, &setup.package, &mut model, can_explain)?;
         tell(setup.describe_reasons());
         // A device may hold no more than one.
         drop(model);
@@ -320,7 +325,9 @@ impl Setup {
         match &self.narrator {
             None => "decisions are not explained: the package has no [reasons]".to_owned(),
             Some(narrator) => {
-                let explainer = narrator.explainer();
+                let Some(explainer) = narrator.explainer() else {
+                    return "no event is explained: explain.rows is \"none\"".to_owned();
+                };
                 let rows = match narrator.rows() {
                     Rows::None => "no event".to_owned(),
                     Rows::All => "all events".to_owned(),
@@ -377,8 +384,14 @@ pub fn reading(config: &Config) -> Result<(InputSchema, Decoding)> {
     Ok((schema, decoding))
 }
 
-/// What explains the package's decisions, as the configuration asks.
-fn narrator(config: &Config, package: &Package, model: &mut Model) -> Result<Option<Narrator>> {
+/// What explains the package's decisions, as the configuration asks. Where it explains none, whether it could is looked
+/// at only if `can_explain` asks for that.
+fn narrator(
+    config: &Config,
+    package: &Package,
+    model: &mut Model,
+    can_explain: bool,
+) -> Result<Option<Narrator>> {
     let rows = match config.explain.rows {
         config::ExplainedRows::None => Rows::None,
         config::ExplainedRows::All => Rows::All,
@@ -387,6 +400,9 @@ fn narrator(config: &Config, package: &Package, model: &mut Model) -> Result<Opt
         },
     };
     let language = config.explain.language.as_deref();
+    if rows == Rows::None && !can_explain {
+        return Narrator::silent(package, language);
+    }
     let max_bytes = config.explain.memory_bytes;
     Narrator::open(package, model, rows, language, max_bytes)
 }

@@ -34,7 +34,7 @@ impl Explainer {
             let (expected, sum, tolerance) = match &scored.margin {
                 Some(margin) => {
                     let margin = f64::from(margin[*row]);
-                    (margin, sum, MARGIN_TOLERANCE * margin.abs().max(1.0))
+                    (margin, sum, margin_tolerance(margin))
                 }
                 None => (
                     f64::from(scored.score[*row]),
@@ -109,6 +109,15 @@ impl Explainer {
             Kind::Permutation(_) => 2,
         }
     }
+}
+
+fn margin_tolerance(margin: f64) -> f64 {
+    MARGIN_TOLERANCE * margin.abs().max(1.0)
+}
+
+/// Whether base and contributions, which add up to `sum`, explain this margin.
+pub(super) fn adds_up(sum: f64, margin: f64) -> bool {
+    is_close(sum, margin, margin_tolerance(margin))
 }
 
 /// No number that is not a number is close.

@@ -390,12 +390,13 @@ fn fifth(node: &onnx::Node) -> Result<Ensemble, String> {
             3 => Test::Gt(splits[index]),
             4 => Test::Eq(splits[index]),
             5 => Test::Ne(splits[index]),
-            6 => Test::In(
-                members
-                    .by_ref()
-                    .take_while(|value| !value.is_nan())
-                    .collect(),
-            ),
+            6 => {
+                let set = members.by_ref().take_while(|value| !value.is_nan());
+                let mut set: Vec<f32> = set.collect();
+                set.sort_unstable_by(f32::total_cmp);
+                set.dedup();
+                Test::In(set)
+            }
             other => return Err(format!("{other} is no known mode of a node")),
         };
         let branch = Branch {

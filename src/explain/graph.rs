@@ -42,12 +42,15 @@ pub enum Inputs<'a> {
     Columns(Vec<&'a str>),
 }
 
+/// What a classifier tells apart, where its score is one number.
+const CLASSES: usize = 2;
+
 /// The outputs of the graph that matter.
 #[derive(Clone, Copy)]
 pub struct Outputs<'a> {
-    /// The column of each, 0 where there is but one.
+    /// The column of each, 0 where there is but one. A class's number, where it has a name, is not known here.
     pub margin: Option<(&'a str, usize)>,
-    pub probability: &'a str,
+    pub probability: (&'a str, usize),
 }
 
 /// Numbers of a row, as far as they are understood.
@@ -138,6 +141,8 @@ impl Reader {
         }
         if node.op_type.starts_with("TreeEnsemble") {
             self.trees(node);
+        } else if node.op_type == "LinearClassifier" {
+            self.classifier(node);
         } else if let Some(value) = self.value(node) {
             self.values.insert(output.clone(), value);
         } else if let Some(why) = node.input.iter().find_map(|i| self.refused.get(i)) {
@@ -170,6 +175,32 @@ impl Reader {
             }
             Err(why) => {
                 self.refused.insert(output, why);
+            }
+        }
+    }
+
+    /// Of two classes, each with its coefficients. Gives labels, then a number for each class.
+    fn classifier(&mut self, node: &onnx::Node) {
+        let Some(output) = node.output.last().cloned() else {
+            return;
+        };
+        let input = node.input.first().and_then(|name| self.values.get(name));
+        let margins = input
+            .cloned()
+            .and_then(|columns| columns.weighed(node, CLASSES));
+        let value = margins.and_then(|margins| match node.text("post_transform") {
+            None | Some(b"NONE") => Some(margins),
+            Some(b"LOGISTIC") => Some(Value::Logistic(Box::new(margins))),
+            _ => None,
+        });
+        match value {
+            Some(value) => {
+                self.values.insert(output, value);
+            }
+            None => {
+                let why = "a LinearClassifier is a weighted sum of the features only with coefficients for each of two \
+                           classes, and post_transform NONE or LOGISTIC";
+                self.refused.insert(output, why.to_owned());
             }
         }
     }
@@ -207,9 +238,14 @@ impl Reader {
                 let (offset, scale) = (wide(node.floats("offset")), wide(node.floats("scale")));
                 input(0)?.shifted(&negated(offset))?.scaled(&scale)
             }
-            "Sigmoid" => Some(Value::Logistic(Box::new(
-                input(0).filter(|v| v.columns() == 1)?,
-            ))),
+            "Sigmoid" => Some(Value::Logistic(Box::new(input(0)?))),
+            // Two opposite classes, whose probabilities add up to one as they are.
+            "Normalizer" if node.text("norm") == Some(b"L1") => {
+                input(0).filter(|value| match value {
+                    Value::Logistic(inner) => inner.is_opposite(),
+                    _ => false,
+                })
+            }
             "Concat" if node.int("axis") == Some(1) => {
                 let parts = (0..node.input.len()).map(|at| match input(at) {
                     Some(Value::Sums(sums)) => Some(sums),
@@ -222,15 +258,7 @@ impl Reader {
             "LinearRegressor" => {
                 let is_plain = matches!(node.text("post_transform"), None | Some(b"NONE"))
                     && node.int("targets").unwrap_or(1) == 1;
-                let Value::Sums(columns) = input(0).filter(|_| is_plain)? else {
-                    return None;
-                };
-                let sum = dot(
-                    &columns,
-                    node.floats("coefficients").iter().map(|w| f64::from(*w)),
-                )?;
-                let bias = node.floats("intercepts").first().copied().unwrap_or(0.0);
-                Value::Sums(vec![sum]).shifted(&[bias.into()])
+                input(0).filter(|_| is_plain)?.weighed(node, 1)
             }
             _ => None,
         }
@@ -254,13 +282,17 @@ impl Reader {
     }
 
     fn margin(mut self, features: usize, outputs: Outputs<'_>) -> Result<Margin, String> {
-        let (name, column) = outputs.margin.unwrap_or((outputs.probability, 0));
+        let (name, mut column) = outputs.margin.unwrap_or(outputs.probability);
         let mut value = self.values.remove(name);
         if outputs.margin.is_none() {
             value = match value {
                 Some(Value::Logistic(inner)) => Some(*inner),
                 _ => None,
             };
+        }
+        if outputs.margin.is_none() && matches!(value, Some(Value::Trees(..))) {
+            // One sum gives the probabilities of both classes.
+            column = 0;
         }
         match value {
             Some(Value::Trees(at, scale, shift)) if column == 0 => {
@@ -358,8 +390,24 @@ impl Value {
     fn columns(&self) -> usize {
         match self {
             Value::Sums(sums) => sums.len(),
-            Value::Trees(..) | Value::Logistic(_) => 1,
+            Value::Trees(..) => 1,
+            Value::Logistic(inner) => inner.columns(),
         }
+    }
+
+    /// Whether the second of two columns is the first one's negative.
+    fn is_opposite(&self) -> bool {
+        let Value::Sums(sums) = self else {
+            return false;
+        };
+        let [one, two] = &**sums else {
+            return false;
+        };
+        let negated = two
+            .terms
+            .iter()
+            .map(|(feature, weight)| (*feature, -weight));
+        one.bias == -two.bias && one.terms.iter().copied().eq(negated)
     }
 
     /// Times one number, or one for each column.
@@ -400,6 +448,24 @@ impl Value {
             }
             other => Changed::No(other),
         }
+    }
+
+    /// The attributes `coefficients` and `intercepts` of an operator that gives so many numbers.
+    fn weighed(self, node: &onnx::Node, targets: usize) -> Option<Value> {
+        let Value::Sums(columns) = self else {
+            return None;
+        };
+        let (weights, biases) = (node.floats("coefficients"), node.floats("intercepts"));
+        if weights.len() != targets * columns.len() || ![0, targets].contains(&biases.len()) {
+            return None;
+        }
+        let sums = weights.chunks_exact(columns.len()).enumerate();
+        let sums = sums.map(|(target, weights)| {
+            let mut sum = dot(&columns, weights.iter().map(|w| f64::from(*w)))?;
+            sum.bias += f64::from(biases.get(target).copied().unwrap_or(0.0));
+            Some(sum)
+        });
+        Some(Value::Sums(sums.collect::<Option<_>>()?))
     }
 
     /// Times a matrix, or its transpose.

@@ -2,15 +2,16 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, StringBuilder};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 
 use super::reasons::{self, OTHER, Reason};
-use super::{Attributions, Explainer};
+use super::{Attributions, Explainer, check};
 use crate::error::{Fatal, Result};
 use crate::infer::Model;
-use crate::package::{Group, Package};
+use crate::package::{Group, Package, Reasons};
 use crate::record::{Decision, Offset};
 
 /// About what the column of evidence has for one row; a guess that is too small costs a copy.
@@ -60,11 +61,18 @@ pub struct Narrator {
 }
 
 struct Shared {
-    explainer: Explainer,
+    /// None where no row is explained: its tables would be for nothing.
+    explainer: Option<Explainer>,
     groups: Vec<Group>,
     language: String,
+    /// What is said of what is in no listed group.
+    other: String,
     /// `"name":` of each feature, as the column of evidence has it.
     keys: Vec<String>,
+    /// As logs name the package.
+    title: String,
+    /// The log says once that something is wrong; the metrics say how often.
+    has_warned: AtomicBool,
 }
 
 /// What is said of the rows of a batch.
@@ -75,6 +83,8 @@ pub struct Explanations {
     attributions: Option<Attributions>,
     reasons: Vec<Vec<Reason>>,
     residuals: Vec<Option<f64>>,
+    unexplained: usize,
+    inexact: usize,
 }
 
 impl Narrator {
@@ -89,33 +99,49 @@ impl Narrator {
         language: Option<&str>,
         max_bytes: usize,
     ) -> Result<Option<Narrator>> {
-        let Some(explainer) = Explainer::open(package, model, max_bytes)? else {
+        let explainer = Explainer::open(package, model, max_bytes)?;
+        Narrator::of(package, explainer, rows, language)
+    }
+
+    /// As [`Narrator::open`], where no row will be explained: whether the package can be is not looked at.
+    ///
+    /// # Errors
+    /// When the package has no texts in that language.
+    pub fn silent(package: &Package, language: Option<&str>) -> Result<Option<Narrator>> {
+        Narrator::of(package, None, Rows::None, language)
+    }
+
+    fn of(
+        package: &Package,
+        explainer: Option<Explainer>,
+        rows: Rows,
+        language: Option<&str>,
+    ) -> Result<Option<Narrator>> {
+        let Some(reasons) = &package.reasons else {
             return Ok(None);
         };
-        let reasons = package.reasons.as_ref().expect("there is an explainer");
-        let language = language.unwrap_or(&reasons.language);
-        if !reasons.groups[0].raises.contains_key(language) {
-            let known: Vec<&str> = reasons.groups[0]
-                .raises
-                .keys()
-                .map(String::as_str)
-                .collect();
+        let asked = language.unwrap_or(&reasons.language);
+        // A start is refused rather than surprised: whoever reads the records has chosen the language.
+        let Some(language) = reasons.spoken(asked) else {
             return Err(Fatal::usage(format!(
-                "explain.language: the package {} has no texts in {language:?}; write one of {}",
+                "explain.language: the package {} has no texts in {asked:?}; write one of {}",
                 package.title(),
-                known.join(", ")
+                reasons.languages()
             )));
-        }
+        };
         Ok(Some(Narrator {
             shared: Arc::new(Shared {
                 explainer,
                 groups: reasons.groups.clone(),
                 language: language.to_owned(),
+                other: other(reasons, language),
                 keys: package
                     .features
                     .iter()
                     .map(|f| format!("\"{}\":", f.name))
                     .collect(),
+                title: package.title(),
+                has_warned: AtomicBool::new(false),
             }),
             rows,
         }))
@@ -126,9 +152,10 @@ impl Narrator {
         self.rows
     }
 
+    /// None: no row is explained.
     #[must_use]
-    pub fn explainer(&self) -> &Explainer {
-        &self.shared.explainer
+    pub fn explainer(&self) -> Option<&Explainer> {
+        self.shared.explainer.as_ref()
     }
 
     /// Explains the rows with these numbers, of as many as `margins` and each column have.
@@ -144,30 +171,49 @@ impl Narrator {
     ) -> Result<Explanations> {
         let count = features.first().map_or(0, |column| column.len());
         let mut places = vec![None; count];
-        if rows.is_empty() {
+        let Some(explainer) = self.explainer().filter(|_| !rows.is_empty()) else {
             return Ok(Explanations {
                 places,
                 ..Explanations::default()
             });
-        }
-        let attributions = self
-            .shared
-            .explainer
-            .explain(model, features, margins, rows)?;
+        };
+        let attributions = explainer.explain(model, features, margins, rows)?;
         let mut reasons = Vec::with_capacity(attributions.rows.len());
         let mut residuals = Vec::with_capacity(attributions.rows.len());
+        let mut inexact = 0;
         for (at, row) in attributions.rows.iter().enumerate() {
             places[*row] = Some(u32::try_from(at).expect("a batch has few rows"));
             reasons.push(reasons::rank(&self.shared.groups, &attributions.of(at)));
             let margin = margins.map(|margins| f64::from(margins[*row]));
-            residuals.push(margin.map(|margin| margin - attributions.sum(at)));
+            let sum = attributions.sum(at);
+            residuals.push(margin.map(|margin| margin - sum));
+            let adds_up = margin.is_none_or(|margin| check::adds_up(sum, margin));
+            inexact += usize::from(!adds_up);
         }
+        let unexplained = rows.len() - attributions.rows.len();
+        self.warn(unexplained, inexact);
         Ok(Explanations {
             places,
             attributions: Some(attributions),
             reasons,
             residuals,
+            unexplained,
+            inexact,
         })
+    }
+
+    /// Nothing of the events is said: a log is read by others than evidence.
+    fn warn(&self, unexplained: usize, inexact: usize) {
+        let shared = &self.shared;
+        if unexplained + inexact > 0 && !shared.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                package = %shared.title,
+                unexplained,
+                inexact,
+                "decisions have no explanation, or one that does not add up to the margin; said once for a package, \
+                 see probity_unexplained_total and probity_inexact_explanations_total"
+            );
+        }
     }
 
     /// Appends what the scored record says of a row, as JSON, if it is explained.
@@ -241,7 +287,7 @@ impl Narrator {
     }
 
     fn write_head(&self, out: &mut Vec<u8>, attributions: &Attributions, residual: Option<f64>) {
-        let explainer = &self.shared.explainer;
+        let explainer = self.explainer().expect("it has explained the row");
         put(
             out,
             format_args!("{{\"method\":\"{}\",\"base\":", explainer.method()),
@@ -258,7 +304,7 @@ impl Narrator {
     fn text(&self, reason: &Reason, features: &[ArrayRef], row: usize) -> String {
         let language = &self.shared.language;
         let Some(group) = reason.group else {
-            return other(language).to_owned();
+            return self.shared.other.clone();
         };
         let group = &self.shared.groups[group];
         let texts = if reason.raises() {
@@ -270,13 +316,17 @@ impl Narrator {
     }
 }
 
-/// What stands for all features that are in no listed group.
+/// What stands for all features that are in no listed group: the package's words for it, or ours, or its code.
 #[must_use]
-pub fn other(language: &str) -> &'static str {
-    match language.split('-').next() {
+pub fn other(reasons: &Reasons, language: &str) -> String {
+    let ours = match language.split('-').next() {
         Some("en") => "Other features",
         Some("de") => "Andere Merkmale",
         _ => OTHER,
+    };
+    match reasons.other.get(language) {
+        Some(text) => text.render(|_| unreachable!("it names no feature")),
+        None => ours.to_owned(),
     }
 }
 
@@ -315,6 +365,18 @@ impl Explanations {
     #[must_use]
     pub fn count(&self) -> usize {
         self.reasons.len()
+    }
+
+    /// How many rows were to be explained, and are not: the model could not be run around them.
+    #[must_use]
+    pub fn unexplained(&self) -> usize {
+        self.unexplained
+    }
+
+    /// How many rows are explained, and the explanation does not add up to what the model said.
+    #[must_use]
+    pub fn inexact(&self) -> usize {
+        self.inexact
     }
 }
 

@@ -158,6 +158,16 @@ impl Explainer {
         }
     }
 
+    /// The largest margin of which contributions are differences, as far as it is known; 0 for exact methods, which do
+    /// not run the model.
+    #[must_use]
+    pub fn largest_margin(&self) -> f64 {
+        match &self.kind {
+            Kind::Trees(_) | Kind::Linear(..) => 0.0,
+            Kind::Permutation(permutations) => permutations.largest_margin(),
+        }
+    }
+
     /// For the log at start: what was prepared.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -278,13 +288,9 @@ fn exact(
             graph::Inputs::Columns(package.features.iter().map(|f| &*f.name).collect())
         }
     };
-    let margin = package.margin.as_ref().map(|margin| match margin.pick {
-        Pick::Only | Pick::Class(_) => (&*margin.name, 0),
-        Pick::Column(column) => (&*margin.name, column),
-    });
     let outputs = graph::Outputs {
-        margin,
-        probability: &package.probability.name,
+        margin: package.margin.as_ref().map(place),
+        probability: place(&package.probability),
     };
     let width = package.features.len();
     let margin = graph::read(&package.model.bytes, width, &inputs, outputs)
@@ -311,6 +317,14 @@ fn exact(
         (Margin::Linear(_), _) => {
             Err("the margin is a weighted sum of features; write method = \"linear\"".to_owned())
         }
+    }
+}
+
+/// The output, and the column of it that matters.
+fn place(output: &package::Output) -> (&str, usize) {
+    match output.pick {
+        Pick::Only | Pick::Class(_) => (&*output.name, 0),
+        Pick::Column(column) => (&*output.name, column),
     }
 }
 

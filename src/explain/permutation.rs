@@ -57,6 +57,12 @@ impl Permutations {
         u32::try_from(self.margins.len() * self.pairs * 2 * steps).unwrap_or(u32::MAX)
     }
 
+    /// Of the background rows.
+    pub fn largest_margin(&self) -> f64 {
+        let margins = self.margins.iter().map(|margin| f64::from(margin.abs()));
+        margins.fold(0.0, f64::max)
+    }
+
     /// The contribution of each feature to the margin of each of these rows, of which `margins` has all. None for a row
     /// that the model rejects on the way.
     ///
@@ -213,5 +219,56 @@ fn add_value(hash: &mut Sha256, column: &ArrayRef, row: usize) {
             hash.update(text.as_bytes());
         }
         other => unreachable!("no feature is {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Float32Array;
+
+    use super::*;
+
+    /// Ten features; the last rows are equal.
+    fn rows() -> Vec<ArrayRef> {
+        let column = |feature: u8| {
+            let values = [0.0, 1.0, 2.0, 2.0].map(|value| value * f32::from(feature + 1));
+            Arc::new(Float32Array::from(values.to_vec())) as ArrayRef
+        };
+        (0..10).map(column).collect()
+    }
+
+    fn orders(package: &str, row: usize) -> Vec<Vec<usize>> {
+        let background = rows().iter().map(|column| column.slice(0, 2)).collect();
+        let digest = Digest::of(package.as_bytes());
+        let permutations = Permutations::new(background, vec![0.0; 2], 3, &digest);
+        let walks = permutations.walks(&rows(), row, 0);
+        let per_background = |z| walks.iter().filter(|walk| walk.background == z).count();
+        assert_eq!([0, 1].map(per_background), [6; 2]);
+        walks.into_iter().map(|walk| walk.order).collect()
+    }
+
+    /// What the second walk of a pair gets wrong cancels what the first one got wrong only if it is the way back.
+    #[test]
+    fn every_walk_is_walked_back() {
+        let orders = orders("one", 1);
+        for pair in orders.chunks_exact(2) {
+            let back: Vec<usize> = pair[0].iter().rev().copied().collect();
+            assert_eq!(pair[1], back);
+            let mut all = back;
+            all.sort_unstable();
+            assert_eq!(all, (0..10).collect::<Vec<_>>());
+        }
+        let there: std::collections::BTreeSet<_> = orders.iter().step_by(2).collect();
+        assert_eq!(there.len(), 6, "each pair has an order of its own");
+    }
+
+    #[test]
+    fn orders_are_drawn_from_the_package_and_the_values_of_the_row() {
+        assert_eq!(orders("one", 1), orders("one", 1));
+        assert_eq!(orders("one", 2), orders("one", 3), "rows of equal values");
+        assert_ne!(orders("one", 1), orders("one", 2));
+        assert_ne!(orders("one", 1), orders("two", 1));
     }
 }

@@ -92,13 +92,9 @@ impl Tables {
             values.iter().map(|value| bins.of_value(*value)).collect()
         };
         let background: Vec<Vec<u16>> = background.iter().zip(&bins).map(in_bins).collect();
-        let games = plan.leaves.iter().map(|leaf| game(leaf, &background, rows));
-        let games: Vec<Game> = games.collect();
         let mut tables = Tables {
-            bins,
-            base: games
-                .iter()
-                .fold(ensemble.base, |sum, game| sum + game.base()),
+            bins: Vec::new(),
+            base: ensemble.base,
             blocks: Vec::new(),
             slots: Vec::new(),
             steps: Vec::new(),
@@ -107,9 +103,18 @@ impl Tables {
             deep: Vec::new(),
             planned_bytes: plan.bytes,
         };
-        for block in &plan.blocks {
-            tables.add(block, &plan.leaves, &games);
+        for (leaves, blocks) in plan.trees() {
+            // The games of one tree at a time: together they may be larger than all tables.
+            let games = leaves.iter().map(|leaf| game(leaf, &background, rows));
+            let games: Vec<Game> = games.collect();
+            tables.base = games
+                .iter()
+                .fold(tables.base, |sum, game| sum + game.base());
+            for block in &blocks {
+                tables.add(block, &leaves, &games, &bins);
+            }
         }
+        tables.bins = bins;
         tables.by_feature = (0..tables.bins.len())
             .map(|feature| tables.steps_of(feature))
             .collect();
@@ -144,12 +149,16 @@ impl Tables {
         (self.blocks.len(), self.deep.len())
     }
 
-    fn add(&mut self, block: &Block, leaves: &[Leaf], games: &[Game]) {
+    fn add(&mut self, block: &Block, leaves: &[Leaf], games: &[Game], bins: &[Bins]) {
         let Some(classes) = &block.classes else {
             let leaf = block.leaves.start;
-            let conditions = leaves[leaf].conditions.iter();
+            let condition = |condition: &Condition| {
+                let bins = 0..bins[condition.feature].count();
+                let met = bins.map(|bin| condition.met.has(bin as u16));
+                (condition.feature, met.collect())
+            };
             self.deep.push(Deep {
-                conditions: conditions.map(|c| (c.feature, c.met.to_vec())).collect(),
+                conditions: leaves[leaf].conditions.iter().map(condition).collect(),
                 game: games[leaf].clone(),
             });
             return;
@@ -163,7 +172,7 @@ impl Tables {
             });
             let stride = u16::try_from(cells * classes.len()).expect("a block has few cells");
             self.steps.extend(of_slot.class.iter().map(|c| c * stride));
-            cells *= of_slot.count;
+            cells *= of_slot.count();
         }
         let first_value = self.values.len();
         self.blocks.push(TableOfBlock {
@@ -171,17 +180,14 @@ impl Tables {
             values: first_value,
         });
         self.values.resize(first_value + cells * classes.len(), 0.0);
-        let mut parts: Vec<Part> = block
-            .leaves
-            .clone()
-            .map(|leaf| Part::new(&leaves[leaf], &games[leaf], classes))
-            .collect();
-        let mut class = vec![0; classes.len()];
-        for values in self.values[first_value..].chunks_exact_mut(classes.len()) {
-            for part in &mut parts {
+        // Leaf by leaf, so that the patterns of one are known at a time.
+        for leaf in block.leaves.clone() {
+            let mut part = Part::new(&leaves[leaf], &games[leaf], classes);
+            let mut class = vec![0; classes.len()];
+            for values in self.values[first_value..].chunks_exact_mut(classes.len()) {
                 part.add(&class, values);
+                next(&mut class, classes);
             }
-            next(&mut class, classes);
         }
     }
 
@@ -319,7 +325,7 @@ impl Tables {
 fn next(class: &mut [usize], classes: &[Classes]) {
     for (class, classes) in class.iter_mut().zip(classes) {
         *class += 1;
-        if *class < classes.count {
+        if *class < classes.count() {
             return;
         }
         *class = 0;
@@ -329,7 +335,7 @@ fn next(class: &mut [usize], classes: &[Classes]) {
 fn game(leaf: &Leaf, background: &[Vec<u16>], rows: usize) -> Game {
     let pattern = |row: usize| {
         let met = |(bit, condition): (usize, &Condition)| {
-            u64::from(condition.met[usize::from(background[condition.feature][row])]) << bit
+            u64::from(condition.met.has(background[condition.feature][row])) << bit
         };
         leaf.conditions.iter().enumerate().map(met).sum()
     };
@@ -353,13 +359,10 @@ impl<'a> Part<'a> {
     fn new(leaf: &Leaf, game: &'a Game, classes: &[Classes]) -> Part<'a> {
         let condition = |(bit, condition): (usize, &Condition)| {
             let slot = classes.iter().position(|c| c.feature == condition.feature);
-            let count = slot.map_or(1, |slot| classes[slot].count);
-            let mut met = vec![0; count];
-            for (bin, is_met) in condition.met.iter().enumerate() {
-                let class = slot.map_or(0, |slot| classes[slot].class[bin]);
-                met[usize::from(class)] = u64::from(*is_met) << bit;
-            }
-            (slot, met)
+            // The bins of a class meet the same conditions.
+            let first = slot.map_or(&[0][..], |slot| &classes[slot].first);
+            let met = first.iter().map(|first| condition.met.has(*first));
+            (slot, met.map(|met| u64::from(met) << bit).collect())
         };
         Part {
             game,

@@ -90,6 +90,10 @@ metrics_table! {
         "Chunks that a device's memory did not hold; each made the chunks of its lane smaller.";
     EXPLAINED: "probity_explained_total", Kind::Counter, "events", [],
         "Events whose decision was explained when it was made.";
+    UNEXPLAINED: "probity_unexplained_total", Kind::Counter, "events", [],
+        "Events whose decision was to be explained when it was made, and could not be.";
+    INEXACT: "probity_inexact_explanations_total", Kind::Counter, "events", [],
+        "Events whose explanation does not add up to the model's margin.";
     RULED: "probity_rule_decisions_total", Kind::Counter, "events", ["rule"],
         "Events that a rule of the policy decided, by rule.";
     ROUNDS: "probity_rounds_total", Kind::Counter, "rounds", ["outcome"],
@@ -345,6 +349,8 @@ pub struct LaneMetrics {
     rejected_by_reason: Vec<Counter>,
     unknown_fields: Counter,
     explained: Counter,
+    unexplained: Counter,
+    inexact: Counter,
     /// By the rule's name. Packages bring them, a few dozen each.
     ruled: BTreeMap<String, Counter>,
     committed: Counter,
@@ -372,6 +378,8 @@ impl LaneMetrics {
             rejected_by_reason: reasons.map(|r| REJECTED.counter(&[r.as_str()])).collect(),
             unknown_fields: UNKNOWN_FIELDS.counter(&[]),
             explained: EXPLAINED.counter(&[]),
+            unexplained: UNEXPLAINED.counter(&[]),
+            inexact: INEXACT.counter(&[]),
             ruled: BTreeMap::new(),
             committed: ROUNDS.counter(&["committed"]),
             aborted: ROUNDS.counter(&["aborted"]),
@@ -433,8 +441,11 @@ impl LaneMetrics {
         self.unknown_fields.increment(fields);
     }
 
-    pub fn explained(&self, events: u64) {
+    /// A committed round had this many explanations, this many that are missing, and this many that do not add up.
+    pub fn explained(&self, events: u64, missing: u64, inexact: u64) {
         self.explained.increment(events);
+        self.unexplained.increment(missing);
+        self.inexact.increment(inexact);
     }
 
     /// A rule of the policy decided this many events of a committed round.

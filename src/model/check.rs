@@ -58,8 +58,10 @@ fn measure(setup: &Setup) -> Result<String> {
     let rows = repeated(&setup.trial_rows(), ROWS);
     let scoring = per_row(ROWS, || model.run(&rows).map(drop))?;
     let mut text = format!("  scoring takes {scoring:.1} µs a row");
-    if let Some(narrator) = setup.narrator() {
-        let count = match narrator.explainer().evaluations() {
+    if let Some(narrator) = setup.narrator()
+        && let Some(explainer) = narrator.explainer()
+    {
+        let count = match explainer.evaluations() {
             0 => ROWS,
             _ => ROWS_BY_RUNNING,
         };

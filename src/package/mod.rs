@@ -221,6 +221,7 @@ impl Package {
                 permutations: explaining.permutations,
                 language: explaining.language,
                 groups: explaining.groups,
+                other: explaining.other,
             };
             Ok((reasons, file))
         };

@@ -18,6 +18,31 @@ pub struct Reasons {
     pub language: String,
     /// In the package's order, which is how ties are broken. Never empty.
     pub groups: Vec<Group>,
+    /// By language: what is said of everything that is in no listed group. May lack any.
+    pub other: BTreeMap<String, Template>,
+}
+
+impl Reasons {
+    /// The language of the texts for somebody who asks for this one: itself, or what is left of it without its last
+    /// parts, as `de` for `de-AT`.
+    #[must_use]
+    pub fn spoken(&self, asked: &str) -> Option<&str> {
+        let known = &self.groups[0].raises;
+        let mut tag = asked;
+        loop {
+            if let Some((language, _)) = known.get_key_value(tag) {
+                return Some(language);
+            }
+            tag = tag.rsplit_once('-')?.0;
+        }
+    }
+
+    /// All languages that the texts are in.
+    #[must_use]
+    pub fn languages(&self) -> String {
+        let languages = self.groups[0].raises.keys().map(String::as_str);
+        languages.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// How the contributions of the features are calculated.

@@ -150,7 +150,10 @@ impl Observer for Eyes {
                 drift.count_round(round);
             }
             metrics.unknown_fields(round.decided.unknown_fields());
-            metrics.explained(round.decided.explanations.count() as u64);
+            let told = &round.decided.explanations;
+            let counts = [told.count(), told.unexplained(), told.inexact()];
+            let [explained, missing, inexact] = counts.map(|count| count as u64);
+            metrics.explained(explained, missing, inexact);
             for ((shadow, decision, would), events) in round.opinions() {
                 metrics::shadow(shadow, decision, would, events);
             }

@@ -19,9 +19,14 @@ import catboost
 import lightgbm
 import make
 import numpy as np
+import onnx
 import onnxruntime
 import shap
 import xgboost
+from onnx import TensorProto, helper
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "deploy"))
 from pack_model import exact, graphs, trees  # noqa: E402
@@ -74,16 +79,94 @@ def train_catboost():
     return model, trees.of_catboost(model), lambda matrix: model.predict(matrix, prediction_type="RawFormulaVal", thread_count=2)
 
 
-FIXTURES = {"reasons-lightgbm": train_lightgbm, "reasons-xgboost": train_xgboost, "reasons-catboost": train_catboost}
+class Linear:
+    """A pipeline that scales and weighs, as its ONNX file has it: with numbers of 32 bits."""
+
+    def __init__(self, pipeline):
+        scaler, classifier = pipeline[0], pipeline[1]
+        # The library keeps predicting, with the numbers that the file will have.
+        for owner, name in ((scaler, "mean_"), (scaler, "scale_"), (classifier, "coef_"), (classifier, "intercept_")):
+            setattr(owner, name, np.float64(np.float32(getattr(owner, name))))
+        self.centre, self.scale = scaler.mean_, scaler.scale_
+        self.weights, self.bias = np.ravel(classifier.coef_), float(classifier.intercept_[0])
+
+    def thresholds(self):
+        return []
+
+    def margin(self, rows):
+        return (rows.astype(np.float64) - self.centre) / self.scale @ self.weights + self.bias
+
+    def shap_errs(self, rows):
+        return np.zeros(len(rows), bool)
+
+    def matrix(self):
+        """Node by node, as deploy/pack_model.py writes linear models."""
+        layer = self.weights.reshape(-1, 1), np.array([self.bias])
+        return graphs.of_layers(WIDTH, self.centre, self.scale, [layer], None)
+
+    def columns(self):
+        """With the operators of ai.onnx.ml, as skl2onnx writes logistic regressions with raw scores: one input for each
+        column, and a margin for each class."""
+        names = list(make.MATRIX_FEATURES)
+        nodes = [
+            helper.make_node("Concat", names, ["row"], axis=1),
+            helper.make_node(
+                "Scaler", ["row"], ["scaled"], domain="ai.onnx.ml", offset=self.centre.tolist(), scale=(1.0 / self.scale).tolist()
+            ),
+            helper.make_node(
+                "LinearClassifier",
+                ["scaled"],
+                ["label", "margin"],
+                domain="ai.onnx.ml",
+                classlabels_ints=[0, 1],
+                coefficients=[*(-self.weights), *self.weights],
+                intercepts=[-self.bias, self.bias],
+                multi_class=1,
+                post_transform="NONE",
+            ),
+            helper.make_node("Sigmoid", ["margin"], ["score"]),
+        ]
+        inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in names]
+        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 2]) for name in ("margin", "score")]
+        sets = [helper.make_opsetid("", graphs.OPSET), helper.make_opsetid("ai.onnx.ml", graphs.OPSET_ML)]
+        graph = helper.make_graph(nodes, "model", inputs, outputs)
+        model = helper.make_model(graph, opset_imports=sets, ir_version=graphs.IR_VERSION)
+        onnx.checker.check_model(model, full_check=True)
+        return model
 
 
-def background():
-    return make.payments(BACKGROUND_ROWS, make.SEED + 2, missing=True)[0]
+def train_linear():
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(*make.payments(4000, make.SEED, missing=False))
+    read = Linear(pipeline)
+    return pipeline, read, lambda matrix: pipeline.decision_function(matrix.astype(np.float64))
+
+
+FIXTURES = {
+    "reasons-lightgbm": train_lightgbm,
+    "reasons-xgboost": train_xgboost,
+    "reasons-catboost": train_catboost,
+    "reasons-linear": train_linear,
+    "reasons-linear-columns": train_linear,
+}
+
+
+def exported(name, read):
+    if not isinstance(read, Linear):
+        graph = graphs.of_trees(read, WIDTH)
+    elif name.endswith("-columns"):
+        graph = read.columns()
+    else:
+        graph = read.matrix()
+    return graph.SerializeToString(deterministic=True)
+
+
+def background(read):
+    return make.payments(BACKGROUND_ROWS, make.SEED + 2, missing=not isinstance(read, Linear))[0]
 
 
 def golden_matrix(read):
     """Ordinary rows, and those where trees are easily wrong: missing, endless, zero, and exactly at a threshold."""
-    ordinary, _ = make.payments(RANDOM_ROWS, make.SEED + 3, missing=True)
+    ordinary, _ = make.payments(RANDOM_ROWS, make.SEED + 3, missing=not isinstance(read, Linear))
     extremes = [np.nan, np.inf, -np.inf, 0.0, -0.0, np.finfo(np.float32).max, np.finfo(np.float32).tiny]
     uniform = [np.full(WIDTH, value, np.float32) for value in extremes]
     single = []
@@ -97,7 +180,10 @@ def golden_matrix(read):
         for value in (trees.next_float(threshold, -np.inf), threshold, trees.next_float(threshold, np.inf)):
             at_thresholds.append(ordinary[number].copy())
             at_thresholds[-1][feature] = value
-    return np.array([*ordinary, *uniform, *single, *at_thresholds], np.float32)
+    rows = np.array([*ordinary, *uniform, *single, *at_thresholds], np.float32)
+    if isinstance(read, Linear):  # which says nothing of a row without a number
+        rows = rows[np.all(np.abs(rows) < 1e6, axis=1)]
+    return rows
 
 
 def columns_of(matrix):
@@ -112,12 +198,20 @@ def table(columns):
     return "{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(make.encode(values))}" for name, values in columns.items()) + "\n}"
 
 
-def run(model, matrix):
-    return make.run(model, columns_of(matrix), ("score", None), "margin")
+def run(model, matrix, name):
+    columns = columns_of(matrix)
+    if name.endswith("-columns"):
+        return tuple(make.run(model, columns, (output, 1), None)[0] for output in ("score", "margin"))
+    return make.run(model, columns, ("score", None), "margin")
 
 
-def by_shap(model, rows):
-    explainer = shap.TreeExplainer(model, data=background(), feature_perturbation="interventional", model_output="raw")
+def by_shap(model, read, rows):
+    if isinstance(read, Linear):
+        weights = read.weights / read.scale
+        masker = shap.maskers.Independent(background(read).astype(np.float64), max_samples=BACKGROUND_ROWS)
+        explainer = shap.LinearExplainer((weights, read.bias - weights @ read.centre), masker)
+    else:
+        explainer = shap.TreeExplainer(model, data=background(read), feature_perturbation="interventional", model_output="raw")
     return float(np.ravel(explainer.expected_value)[0]), np.asarray(explainer.shap_values(rows), np.float64)
 
 
@@ -131,14 +225,14 @@ def apart(ours, theirs, margin):
 def write():
     for name, make_model in FIXTURES.items():
         _, read, raw = make_model()
-        data = graphs.of_trees(read, WIDTH).SerializeToString(deterministic=True)
+        data = exported(name, read)
         rows = golden_matrix(read)
-        score, margin = run(data, rows)
-        base, contributions = exact.brute_force(raw, background(), rows)
+        score, margin = run(data, rows, name)
+        base, contributions = exact.brute_force(raw, background(read), rows)
         folder = make.HERE / name
         folder.mkdir(exist_ok=True)
         (folder / "model.onnx").write_bytes(data)
-        (folder / "background.json").write_text('{\n"columns": ' + table(columns_of(background())) + "\n}\n")
+        (folder / "background.json").write_text('{\n"columns": ' + table(columns_of(background(read))) + "\n}\n")
         lines = [
             f'"onnxruntime": "{onnxruntime.__version__}"',
             f'"chunk_rows": {make.CHUNK_ROWS}',
@@ -159,18 +253,18 @@ def check():
         stored = json.loads((make.HERE / name / "golden.json").read_text())
         rows = matrix_of(stored["columns"])
         known = float(make.decode(stored["base"])[0]), matrix_of(stored["contributions"])
-        score, margin = run(committed, rows)
+        score, margin = run(committed, rows, name)
+        model, read, raw = make_model()
         same_bits = [each.tobytes() for each in (score, margin)] == [make.decode(stored[key]).tobytes() for key in ("score", "margin")]
-        same_rows = matrix_of(json.loads((make.HERE / name / "background.json").read_text())["columns"]).tobytes() == background().tobytes()
+        same_rows = matrix_of(json.loads((make.HERE / name / "background.json").read_text())["columns"]).tobytes() == background(read).tobytes()
         adds_up = np.max(np.abs(known[0] + known[1].sum(axis=1) - margin) / np.maximum(1.0, np.abs(margin)))
 
-        model, read, raw = make_model()
-        same_file = graphs.of_trees(read, WIDTH).SerializeToString(deterministic=True) == committed
-        anew = exact.brute_force(raw, background(), rows)
+        same_file = exported(name, read) == committed
+        anew = exact.brute_force(raw, background(read), rows)
         again = apart(anew, known, margin)
-        from_leaves = apart(exact.brute_force(read.margin, background(), rows), anew, margin)
+        from_leaves = apart(exact.brute_force(read.margin, background(read), rows), anew, margin)
         fair = ~read.shap_errs(rows)
-        shap_apart = apart(by_shap(model, rows[fair]), (anew[0], anew[1][fair]), margin[fair])
+        shap_apart = apart(by_shap(model, read, rows[fair]), (anew[0], anew[1][fair]), margin[fair])
         passed = same_bits and same_rows and adds_up <= 2e-5 and max(shap_apart, from_leaves) <= SHAP_TOLERANCE
         passed = passed and again <= (AGAIN_TOLERANCE if same_file else OTHER_TOLERANCE)
         bad += not passed

@@ -42,7 +42,10 @@ class ReasonFixtures(unittest.TestCase):
         session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
 
         def raw(rows):
-            return session.run(["margin"], {"input": rows})[0].reshape(-1).astype(np.float64)
+            names = [i.name for i in session.get_inputs()]
+            fed = {"input": rows} if names == ["input"] else {name: rows[:, [at]] for at, name in enumerate(names)}
+            # Of two classes, the second one's.
+            return session.run(["margin"], fed)[0][:, -1].astype(np.float64)
 
         rows, known = matrix(golden["columns"]), matrix(golden["contributions"])
         unit = np.maximum(1.0, np.abs(raw(rows)))

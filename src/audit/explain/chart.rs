@@ -15,6 +15,9 @@ const NAMES: f64 = 220.0;
 const NUMBERS: f64 = 80.0;
 const ROW: f64 = 24.0;
 
+/// Characters of a name that fit before the bars: each takes eight of its twelve units at most, in usual fonts.
+const NAME: usize = 26;
+
 /// A bar: what one or more features add.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Bar {
@@ -73,14 +76,13 @@ pub fn draw(told: &Explanation, margin: f64, words: &Words, number: usize) -> St
         escaped(&fill(words.chart_text, &[&base, &end])),
     );
     let middle = |row: usize| ROW * (row as f64 + 0.5) + 4.0;
-    let mut mark = |row: usize, name: &str, value: f64, shown: &str| {
+    let mut mark = |row: usize, word: &str, value: f64, shown: &str| {
         let (x, y, top) = (place(value), middle(row), ROW * row as f64);
         let _ = writeln!(
             svg,
-            "<text x=\"{:.2}\" y=\"{y:.2}\" class=\"name\">{}</text><line x1=\"{x:.2}\" x2=\"{x:.2}\" y1=\"{top:.2}\" \
+            "{}<line x1=\"{x:.2}\" x2=\"{x:.2}\" y1=\"{top:.2}\" \
              y2=\"{:.2}\" class=\"mark\"/><text x=\"{:.2}\" y=\"{y:.2}\">{shown}</text>",
-            NAMES - 8.0,
-            escaped(name),
+            name(word, y),
             top + ROW,
             x + 6.0,
         );
@@ -89,6 +91,7 @@ pub fn draw(told: &Explanation, margin: f64, words: &Words, number: usize) -> St
     mark(bars.len() + 1, words.margin, margin, &end);
     for (row, bar) in bars.iter().enumerate() {
         let row = row + 1;
+        let y = middle(row);
         let (from, to) = (place(bar.from.min(bar.to)), place(bar.from.max(bar.to)));
         let added = bar.to - bar.from;
         let fill = match added > 0.0 {
@@ -97,17 +100,31 @@ pub fn draw(told: &Explanation, margin: f64, words: &Words, number: usize) -> St
         };
         let _ = writeln!(
             svg,
-            "<text x=\"{:.2}\" y=\"{y:.2}\" class=\"name\">{}</text><rect x=\"{from:.2}\" y=\"{:.2}\" \
+            "{}<rect x=\"{from:.2}\" y=\"{:.2}\" \
              width=\"{:.2}\" height=\"{:.2}\" {fill}/><text x=\"{:.2}\" y=\"{y:.2}\">{added:+.4}</text>",
-            NAMES - 8.0,
-            escaped(&bar.name),
+            name(&bar.name, y),
             ROW * row as f64 + 3.0,
             to - from,
             ROW - 6.0,
             to + 6.0,
-            y = middle(row),
         );
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+/// The name of a row. One that is too long for the drawing is cut at its end, and pointing at it shows all of it; the
+/// table has it too.
+pub fn name(name: &str, y: f64) -> String {
+    let x = NAMES - 8.0;
+    let start = format!("<text x=\"{x:.2}\" y=\"{y:.2}\" class=\"name\">");
+    if name.chars().count() <= NAME {
+        return format!("{start}{}</text>", escaped(name));
+    }
+    let cut: String = name.chars().take(NAME - 1).chain(['…']).collect();
+    format!(
+        "{start}<title>{}</title>{}</text>",
+        escaped(name),
+        escaped(&cut)
+    )
 }

@@ -138,6 +138,10 @@ fn occurrence(page: &mut String, it: &Told<'_>, heading: &str) {
 
 fn reasons(page: &mut String, told: &Explanation, words: &Words) {
     let _ = writeln!(page, "<h3>{}</h3>", escaped(words.reasons));
+    if let Some(asked) = &told.language_asked {
+        let sentence = fill(words.other_language, &[asked, &told.language]);
+        let _ = writeln!(page, "<p>{}</p>", value(&sentence));
+    }
     if told.reasons.is_empty() {
         let _ = writeln!(page, "<p>{}</p>", escaped(words.no_reasons));
         return;

@@ -1,8 +1,10 @@
 //! The explanation that a row has, and whether another one is the same.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Comparison;
@@ -11,8 +13,38 @@ use crate::evidence::columns::EXPLANATION;
 use crate::explain::reasons::rank;
 use crate::package::Package;
 
-/// How far each number may be from what another runtime gives, for each unit of the margin and at least for one.
+/// How far each number may be from what another runtime gives, for each unit of the largest number that it was
+/// calculated from, and at least for one.
 const TOLERANCE: f64 = 1e-6;
+/// The same where a device decided, whose margins are admitted so far from the golden ones (`infer/probe.rs`).
+const TOLERANCE_ON_DEVICE: f64 = 1e-5;
+
+/// How far an explanation may be from the recorded one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Allowed {
+    /// It is the same to the bit.
+    Nothing,
+    /// It was calculated by another runtime. The margins of which contributions are differences may be larger than
+    /// what they add up to.
+    Relative { on_device: bool, largest: f64 },
+}
+
+impl Allowed {
+    /// For these numbers, calculated here: what was recorded has no part in how far it may be off.
+    fn of(self, ours: &Recorded) -> Option<f64> {
+        let Allowed::Relative { on_device, largest } = self else {
+            return None;
+        };
+        let numbers = ours.contributions.iter().chain([&ours.base]);
+        let largest = numbers.fold(largest.max(1.0), |most, number| most.max(number.abs()));
+        let unit = if on_device {
+            TOLERANCE_ON_DEVICE
+        } else {
+            TOLERANCE
+        };
+        Some(unit * largest)
+    }
+}
 
 /// An explanation as rows have it.
 #[derive(Clone, PartialEq, Debug)]
@@ -39,8 +71,37 @@ struct Written<'a> {
     residual: Option<&'a RawValue>,
     evaluations: u32,
     #[serde(borrow)]
-    contributions: BTreeMap<String, &'a RawValue>,
+    contributions: Contributions<'a>,
     reasons: Vec<String>,
+}
+
+/// By feature, each once: of two, nobody could say which one was told.
+struct Contributions<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Contributions<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Once;
+
+        impl<'de> Visitor<'de> for Once {
+            type Value = BTreeMap<String, &'de RawValue>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of numbers")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut all = BTreeMap::new();
+                while let Some((name, raw)) = map.next_entry()? {
+                    if all.insert(name, raw).is_some() {
+                        return Err(A::Error::custom("a name stands twice"));
+                    }
+                }
+                Ok(all)
+            }
+        }
+
+        from.deserialize_map(Once).map(Contributions)
+    }
 }
 
 fn number(name: &str, raw: &RawValue) -> Result<f64, String> {
@@ -74,10 +135,10 @@ impl Recorded {
             let column = error.column();
             format!("its column `explanation` is no explanation, from its byte {column} on")
         })?;
-        if written.contributions.len() != package.features.len() {
+        if written.contributions.0.len() != package.features.len() {
             return Err("its column `explanation` is of other features".to_owned());
         }
-        let contribution = |name: &str| match written.contributions.get(name) {
+        let contribution = |name: &str| match written.contributions.0.get(name) {
             Some(raw) => number(name, raw),
             None => Err(format!("its column `explanation` lacks `{name}`")),
         };
@@ -101,8 +162,7 @@ impl Recorded {
         self.contributions.iter().fold(self.base, add)
     }
 
-    /// Whether `ours` is this explanation of a row with this margin: to the bit if `is_exact`, else within the
-    /// tolerance.
+    /// Whether `ours` is this explanation, as far as is allowed.
     ///
     /// # Errors
     /// What differs, a sentence for each.
@@ -110,16 +170,16 @@ impl Recorded {
         &self,
         ours: &Recorded,
         package: &Package,
-        margin: f64,
-        is_exact: bool,
+        allowed: Allowed,
     ) -> Result<Comparison, Vec<String>> {
-        let allowed = TOLERANCE * margin.abs().max(1.0);
+        let allowed = allowed.of(ours);
         let mut differences = Vec::new();
         let mut is_same = true;
         let mut number = |what: String, was: f64, is: f64| {
             let same = was.to_bits() == is.to_bits();
             is_same &= same;
-            if !same && (is_exact || (was - is).abs() > allowed || (was - is).is_nan()) {
+            let is_near = |allowed: f64| (was - is).abs() <= allowed;
+            if !same && !allowed.is_some_and(is_near) {
                 differences.push(format!(
                     "the recorded explanation has {was:?} for {what}, and it is {is:?}"
                 ));

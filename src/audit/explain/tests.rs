@@ -1,3 +1,4 @@
 mod bank;
+mod chart;
 mod recorded;
 mod reports;

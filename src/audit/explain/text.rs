@@ -124,12 +124,23 @@ fn explanation(text: &mut String, told: &Explanation, decided: Option<&Decided>)
     line(text, "method", &method);
     let recorded = match told.recorded {
         Comparison::NotRecorded => "no explanation was recorded with the decision",
+        Comparison::DueNotRecorded => {
+            "no explanation was recorded with the decision, though the recorded configuration asked for one"
+        }
         Comparison::Same => "the recorded explanation is the same to the bit",
-        Comparison::WithinTolerance => "the recorded explanation is the same within 1e-6",
+        Comparison::WithinTolerance => "the recorded explanation is the same within the tolerance",
         Comparison::Differs => "the recorded explanation is another",
     };
     line(text, "recorded", recorded);
 
+    if let Some(asked) = &told.language_asked {
+        let used = &told.language;
+        line(
+            text,
+            "language",
+            &format!("{used}: the package has no texts in {asked}"),
+        );
+    }
     let _ = writeln!(text, "\nreasons ({})", told.language);
     let width = told.reasons.iter().map(|r| r.code.len()).max().unwrap_or(0);
     for reason in &told.reasons {

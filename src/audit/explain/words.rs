@@ -58,8 +58,10 @@ pub struct Words {
     /// Runs of the model.
     pub meaning_approximate: &'static str,
     pub verify: &'static str,
-    /// By comparison: none, same, within the tolerance, differs.
-    pub recorded: [&'static str; 4],
+    /// By comparison: none, none though one was due, same, within the tolerance, differs.
+    pub recorded: [&'static str; 5],
+    /// What was asked for, what is used.
+    pub other_language: &'static str,
     pub repeated: &'static str,
     pub repeated_nearly: &'static str,
     pub not_repeated: &'static str,
@@ -133,10 +135,13 @@ static ENGLISH: Words = Words {
     verify: "How to verify this page",
     recorded: [
         "No explanation was recorded with the decision: this one was calculated afterwards, from the archive.",
+        "No explanation was recorded with the decision, though the recorded configuration asked for one: this one was \
+         calculated afterwards, from the archive.",
         "The explanation that was recorded with the decision is the same, to the last bit.",
-        "The explanation that was recorded with the decision is the same within 0.000001.",
+        "The explanation that was recorded with the decision is the same within the tolerance that another runtime has.",
         "The explanation that was recorded with the decision is another one.",
     ],
+    other_language: "The model package has no texts in {}: the reasons are in {}.",
     repeated: "The model gives the recorded score again, to the last bit.",
     repeated_nearly: "The model gives the recorded score again within 0.000001.",
     not_repeated: "The model does not give the recorded score again.",
@@ -210,10 +215,13 @@ static GERMAN: Words = Words {
     verify: "Wie sich diese Seite prüfen lässt",
     recorded: [
         "Mit der Entscheidung wurde keine Erklärung aufgezeichnet: Diese wurde danach aus dem Archiv berechnet.",
+        "Mit der Entscheidung wurde keine Erklärung aufgezeichnet, obwohl die aufgezeichnete Konfiguration eine \
+         verlangte: Diese wurde danach aus dem Archiv berechnet.",
         "Die Erklärung, die mit der Entscheidung aufgezeichnet wurde, ist dieselbe, bis aufs letzte Bit.",
-        "Die Erklärung, die mit der Entscheidung aufgezeichnet wurde, ist dieselbe, auf 0.000001 genau.",
+        "Die Erklärung, die mit der Entscheidung aufgezeichnet wurde, ist dieselbe, so genau wie es auf einer anderen Laufzeitumgebung sein kann.",
         "Die Erklärung, die mit der Entscheidung aufgezeichnet wurde, ist eine andere.",
     ],
+    other_language: "Das Modellpaket hat keine Texte in {}: Die Gründe stehen in {}.",
     repeated: "Das Modell ergibt den aufgezeichneten Score wieder, bis aufs letzte Bit.",
     repeated_nearly: "Das Modell ergibt den aufgezeichneten Score wieder, auf 0.000001 genau.",
     not_repeated: "Das Modell ergibt den aufgezeichneten Score nicht wieder.",

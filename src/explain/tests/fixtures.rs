@@ -15,7 +15,9 @@ use crate::infer::testing::{fixture, runtime};
 use crate::infer::{Model, Provider};
 use crate::package::{Method, Package};
 
-const FIXTURES: [&str; 3] = ["reasons-lightgbm", "reasons-xgboost", "reasons-catboost"];
+const TREES: [&str; 3] = ["reasons-lightgbm", "reasons-xgboost", "reasons-catboost"];
+/// One matrix of features, and an input for each.
+const LINEAR: [&str; 2] = ["reasons-linear", "reasons-linear-columns"];
 pub const AMPLE: usize = 1 << 28;
 
 /// What is said of the package: the explainer, or why there is none.
@@ -40,16 +42,17 @@ pub fn changed(name: &str, change: impl FnOnce(&Path)) -> Package {
 
 /// With the trees of the ONNX file changed, and without the scores that would give the change away first.
 fn with_other_trees(name: &str, change: impl FnOnce(&mut onnx::Node)) -> Package {
-    let mut package = changed(name, |folder| {
-        let path = folder.join("model.onnx");
-        let mut model = onnx::Model::decode(&*fs::read(&path).unwrap()).unwrap();
-        let nodes = &mut model.graph.as_mut().unwrap().node;
+    with_other_graph(name, |graph| {
+        let nodes = &mut graph.node;
         let trees = nodes
             .iter_mut()
             .find(|n| n.op_type.starts_with("TreeEnsemble"));
         change(trees.unwrap());
-        fs::write(&path, model.encode_to_vec()).unwrap();
-    });
+    })
+}
+
+fn with_other_graph(name: &str, change: impl FnOnce(&mut onnx::Graph)) -> Package {
+    let mut package = changed(name, |folder| rewrite(folder, change));
     let runtime = runtime("explain").expect("the test asked for it");
     let golden = package.golden.take().unwrap();
     let mut model = Model::open(&package, runtime, &[Provider::Cpu]).unwrap();
@@ -62,6 +65,13 @@ fn with_other_trees(name: &str, change: impl FnOnce(&mut onnx::Node)) -> Package
     package
 }
 
+fn rewrite(folder: &Path, change: impl FnOnce(&mut onnx::Graph)) {
+    let path = folder.join("model.onnx");
+    let mut model = onnx::Model::decode(&*fs::read(&path).unwrap()).unwrap();
+    change(model.graph.as_mut().unwrap());
+    fs::write(&path, model.encode_to_vec()).unwrap();
+}
+
 fn ints<'a>(node: &'a mut onnx::Node, name: &str) -> &'a mut Vec<i64> {
     let attribute = node.attribute.iter_mut().find(|a| a.name == name);
     &mut attribute.unwrap().ints
@@ -72,7 +82,7 @@ fn contributions_are_those_that_python_calculates() {
     if runtime("explain::contributions_are_those_that_python_calculates").is_none() {
         return;
     }
-    for name in FIXTURES {
+    for name in TREES {
         let package = fixture(name);
         let golden = package.golden.as_ref().unwrap();
         assert!(
@@ -84,6 +94,69 @@ fn contributions_are_those_that_python_calculates() {
         assert_eq!(explainer.method(), "tree-interventional");
         assert_eq!(explainer.evaluations(), 0);
     }
+    for name in LINEAR {
+        let package = fixture(name);
+        let golden = package.golden.as_ref().unwrap();
+        assert!(
+            golden.base.is_some() && golden.contributions.is_some(),
+            "{name}"
+        );
+        let explainer = explainer(&package, 0).unwrap();
+        assert!(matches!(explainer.kind, Kind::Linear(..)), "{name}");
+        assert_eq!(explainer.method(), "linear");
+        assert_eq!(explainer.evaluations(), 0);
+    }
+}
+
+/// Of a linear model the weights are what can be changed, and the background.
+#[test]
+fn a_linear_model_that_is_not_the_golden_one_is_refused() {
+    if runtime("explain::a_linear_model_that_is_not_the_golden_one_is_refused").is_none() {
+        return;
+    }
+    let weights = |graph: &mut onnx::Graph| {
+        let node = graph
+            .node
+            .iter_mut()
+            .find(|n| n.op_type == "LinearClassifier");
+        match node {
+            Some(node) => {
+                let mut attributes = node.attribute.iter_mut();
+                let weights = attributes.find(|a| a.name == "coefficients");
+                // Those of the class whose margin is explained.
+                weights.unwrap().floats[8] += 0.25;
+            }
+            None => {
+                let matrix = graph.initializer.iter_mut().find(|t| *t.dims == [8, 1]);
+                let raw = matrix.unwrap().raw_data.as_mut().unwrap();
+                let weight = f32::from_le_bytes(raw[..4].try_into().unwrap());
+                raw[..4].copy_from_slice(&(weight + 0.25).to_le_bytes());
+            }
+        }
+    };
+    for name in LINEAR {
+        let heavier = with_other_graph(name, weights);
+        let mut other_background = fixture(name);
+        let reasons = other_background.reasons.as_mut().unwrap();
+        let rows = reasons.background.rows - 1;
+        for column in &mut reasons.background.columns {
+            *column = column.slice(0, rows);
+        }
+        reasons.background.rows = rows;
+        for (what, package) in [
+            ("another weight", &heavier),
+            ("another background", &other_background),
+        ] {
+            let why = explainer(package, AMPLE)
+                .err()
+                .unwrap_or_else(|| panic!("{name}: {what}"));
+            assert!(why.contains("golden.json has"), "{name}, {what}: {why}");
+        }
+        let mut trees = fixture(name);
+        trees.reasons.as_mut().unwrap().method = Method::Tree;
+        let why = explainer(&trees, AMPLE).err().unwrap();
+        assert!(why.contains("write method = \"linear\""), "{why}");
+    }
 }
 
 #[test]
@@ -91,7 +164,7 @@ fn a_model_that_is_not_the_golden_one_is_refused() {
     if runtime("explain::a_model_that_is_not_the_golden_one_is_refused").is_none() {
         return;
     }
-    for name in FIXTURES {
+    for name in TREES {
         let swapped = with_other_trees(name, |node| {
             let yes = ints(node, "nodes_truenodeids")[0];
             let no = std::mem::replace(&mut ints(node, "nodes_falsenodeids")[0], yes);
@@ -129,7 +202,7 @@ fn tables_that_are_too_large_are_refused() {
     if runtime("explain::tables_that_are_too_large_are_refused").is_none() {
         return;
     }
-    for name in FIXTURES {
+    for name in TREES {
         let why = explainer(&fixture(name), 1000)
             .err()
             .expect("1000 bytes are too few");
@@ -334,5 +407,138 @@ fn permutations_come_close_to_the_exact_values() {
             (exact_value - near_value).abs() < 0.05 * largest(&exact),
             "{exact_value} {near_value}"
         );
+    }
+}
+
+/// As skl2onnx exports a logistic regression by default: a probability of each class, and no margin.
+#[test]
+fn a_linear_classifier_that_gives_probabilities_alone_is_explained_by_its_weights() {
+    let name =
+        "explain::a_linear_classifier_that_gives_probabilities_alone_is_explained_by_its_weights";
+    if runtime(name).is_none() {
+        return;
+    }
+    let with = |after: &str| {
+        let change = |graph: &mut onnx::Graph| {
+            graph.node.retain(|node| node.op_type != "Sigmoid");
+            graph.output.retain(|output| output.name == "score");
+            let classifier = graph.node.last_mut().unwrap();
+            classifier.output[1] = "scores".to_owned();
+            let mut attributes = classifier.attribute.iter_mut();
+            let transform = attributes.find(|a| a.name == "post_transform").unwrap();
+            transform.s = Some(after.into());
+            let mut normalizer = node("Normalizer", &["scores"], "score");
+            normalizer.domain = "ai.onnx.ml".to_owned();
+            normalizer.attribute.push(onnx::Attribute {
+                name: "norm".to_owned(),
+                s: Some("L1".into()),
+                kind: 3,
+                ..Default::default()
+            });
+            graph.node.push(normalizer);
+        };
+        changed("reasons-linear-columns", |folder| {
+            rewrite(folder, change);
+            let path = folder.join("model.toml");
+            let text = fs::read_to_string(&path).unwrap();
+            let margin = "margin = { name = \"margin\", column = 1 }\n";
+            assert!(text.contains(margin));
+            let text = text
+                .replace(margin, "")
+                .replace("golden = \"golden.json\"\n", "");
+            fs::write(&path, text).unwrap();
+        })
+    };
+    let explainer = explainer(&with("LOGISTIC"), AMPLE).unwrap();
+    assert_eq!(explainer.method(), "linear");
+    let known = fixture("reasons-linear-columns").golden.unwrap();
+    assert!((explainer.base() - known.base.unwrap()).abs() < 1e-6);
+    // Probabilities by another way are no logistic function of a weighted sum.
+    let why = self::explainer(&with("SOFTMAX"), AMPLE).err().unwrap();
+    assert!(why.contains("post_transform NONE or LOGISTIC"), "{why}");
+}
+
+fn node(op_type: &str, input: &[&str], output: &str) -> onnx::Node {
+    onnx::Node {
+        op_type: op_type.to_owned(),
+        input: input.iter().map(|&name| name.to_owned()).collect(),
+        output: vec![output.to_owned()],
+        ..Default::default()
+    }
+}
+
+/// Where features play together two by two, one pair of walks is not an approximation: there and back, each of two
+/// features comes before the other once.
+#[test]
+fn one_pair_of_walks_is_exact_where_features_play_in_pairs() {
+    let name = "explain::one_pair_of_walks_is_exact_where_features_play_in_pairs";
+    let Some(runtime) = runtime(name) else {
+        return;
+    };
+    // The first feature times the second, plus the third.
+    let product = |graph: &mut onnx::Graph| {
+        graph.node.clear();
+        graph.initializer.clear();
+        for at in 0..3_i64 {
+            graph.initializer.push(onnx::Tensor {
+                dims: vec![1],
+                data_type: 7,
+                int64_data: vec![at],
+                name: format!("at{at}"),
+                ..Default::default()
+            });
+            let axis = onnx::Attribute {
+                name: "axis".to_owned(),
+                i: Some(1),
+                kind: 2,
+                ..Default::default()
+            };
+            let inputs = ["input", &format!("at{at}")];
+            let mut gather = node("Gather", &inputs, &format!("x{at}"));
+            gather.attribute.push(axis);
+            graph.node.push(gather);
+        }
+        graph.node.push(node("Mul", &["x0", "x1"], "product"));
+        graph.node.push(node("Add", &["product", "x2"], "margin"));
+        graph.node.push(node("Sigmoid", &["margin"], "score"));
+    };
+    let mut package = with_other_graph("reasons-linear", product);
+    package.golden = None;
+    let reasons = package.reasons.as_mut().unwrap();
+    (reasons.method, reasons.permutations) = (Method::Permutation, 1);
+    let column = |values: [f32; 3]| Arc::new(Float32Array::from(values.to_vec())) as ArrayRef;
+    let mut background = vec![column([0.0; 3]); 8];
+    let z = [[1.0, -2.0, 0.5], [3.0, 0.25, -1.0], [0.0, 4.0, 2.0]];
+    for (column_of, values) in background.iter_mut().zip(z) {
+        *column_of = column(values);
+    }
+    reasons.background.columns = background;
+    reasons.background.rows = 3;
+    let explainer = explainer(&package, AMPLE).unwrap();
+    let mut rows = vec![column([0.0; 3]); 8];
+    let x = [[2.0, -1.0, 5.0], [-3.0, 2.5, 4.0], [1.0, 1.5, -2.0]];
+    for (column_of, values) in rows.iter_mut().zip(x) {
+        *column_of = column(values);
+    }
+    let mut model = Model::open(&package, runtime, &[Provider::Cpu]).unwrap();
+    let margins = model.run(&rows).unwrap().margin.unwrap();
+    let found = explainer
+        .explain(&mut model, &rows, Some(&margins), &[0, 1, 2])
+        .unwrap();
+    for row in 0..3 {
+        let mean = |of: &dyn Fn(usize) -> f32| f64::from((0..3).map(of).sum::<f32>()) / 3.0;
+        let [x0, x1, x2] = x.map(|values| values[row]);
+        let expected = [
+            mean(&|b| (x0 - z[0][b]) * (x1 + z[1][b]) / 2.0),
+            mean(&|b| (x1 - z[1][b]) * (x0 + z[0][b]) / 2.0),
+            mean(&|b| x2 - z[2][b]),
+        ];
+        for (feature, contribution) in found.of(row).into_iter().enumerate() {
+            let expected = expected.get(feature).copied().unwrap_or(0.0);
+            assert!(
+                (contribution - expected).abs() < 1e-5,
+                "row {row}, feature {feature}: {contribution} instead of {expected}"
+            );
+        }
     }
 }

@@ -1,13 +1,19 @@
 //! What scored records and evidence say of decisions, and of which.
 
-use arrow::array::{Array as _, AsArray as _};
+use std::sync::Arc;
+
+use arrow::array::{Array as _, AsArray as _, Float32Array};
+use arrow::datatypes::Float32Type;
 use serde_json::Value;
 
+use crate::config::{Config, Environment, ExplainedRows};
+use crate::error::Fatal;
 use crate::explain::live::{Narrator, Rows};
 use crate::infer::testing::{fixture, runtime};
 use crate::infer::{Model, Provider};
-use crate::package::Package;
+use crate::package::{Method, Package, Reasons};
 use crate::record::{Decision, Offset};
+use crate::setup::Setup;
 
 const AMPLE: usize = 1 << 28;
 
@@ -160,4 +166,97 @@ fn a_language_that_the_package_lacks_is_refused() {
         why.contains("has no texts in \"fr\"; write one of de, en"),
         "{why}"
     );
+}
+
+/// What is wrong with explanations while payments flow is counted: nobody reads residuals.
+#[test]
+fn what_is_missing_or_does_not_add_up_is_counted() {
+    let name = "explain::what_is_missing_or_does_not_add_up_is_counted";
+    if runtime(name).is_none() {
+        return;
+    }
+    let package = fixture("reasons-lightgbm");
+    let features = &package.golden.as_ref().unwrap().columns;
+    let (narrator, mut model) = open(&package, None).unwrap();
+    let mut margins = model.run(features).unwrap().margin.unwrap();
+    let mut counts = |margins: &[f32]| {
+        let told = narrator.explain(&mut model, features, Some(margins), &[0, 1, 2, 3]);
+        let told = told.unwrap();
+        (told.count(), told.unexplained(), told.inexact())
+    };
+    assert_eq!(counts(&margins), (4, 0, 0));
+    margins[1] += 1e-4 * margins[1].abs().max(1.0);
+    margins[3] = f32::NAN;
+    assert_eq!(counts(&margins), (4, 0, 2));
+
+    // A model that cannot be run between the background and a row of endless numbers.
+    let mut package = fixture("reasons-linear");
+    package.golden = None;
+    let reasons = package.reasons.as_mut().unwrap();
+    (reasons.method, reasons.permutations) = (Method::Permutation, 1);
+    let mut features = reasons.background.columns.clone();
+    let endless = features[7].as_primitive::<Float32Type>().values().iter();
+    let endless = endless.enumerate().map(|(row, value)| match row {
+        2 => f32::INFINITY,
+        _ => *value,
+    });
+    features[7] = Arc::new(Float32Array::from_iter_values(endless));
+    let (narrator, mut model) = open(&package, None).unwrap();
+    let margins = vec![0.0; features[0].len()];
+    let told = narrator.explain(&mut model, &features, Some(&margins), &[1, 2]);
+    let told = told.unwrap();
+    assert_eq!((told.count(), told.unexplained()), (1, 1));
+}
+
+/// Nobody waits for tables, or pays for them, from which nothing is looked up.
+#[test]
+fn where_nothing_is_explained_no_tables_are_made() {
+    if runtime("explain::where_nothing_is_explained_no_tables_are_made").is_none() {
+        return;
+    }
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/probity.toml");
+    let mut config = Config::load(Some(&file), &[], &Environment::default()).unwrap();
+    config.explain.memory_bytes = 1;
+    let too_large = |loaded: Result<Setup, Fatal>| {
+        let why = loaded.err().map(|why| why.to_string());
+        why.is_some_and(|why| why.contains("allow more with explain.memory"))
+    };
+    assert!(too_large(Setup::load(&config)));
+    config.explain.rows = ExplainedRows::None;
+    let setup = Setup::load(&config).unwrap();
+    let narrator = setup.narrator().expect("the package has reasons");
+    assert!(narrator.explainer().is_none());
+    assert!(
+        setup
+            .describe_reasons()
+            .contains("explain.rows is \"none\"")
+    );
+    // The column stays: evidence does not change its shape with what is explained.
+    let columns = setup.stages().unwrap();
+    let columns = columns.evidence_columns(&setup.schema).unwrap();
+    assert!(columns.field_with_name("explanation").is_ok());
+    // Whoever checks a package wants to know whether it can be explained.
+    assert!(too_large(Setup::load_telling(&config, &mut |_| ())));
+    config.explain.language = Some("fr".to_owned());
+    let why = Setup::load(&config).err().unwrap().to_string();
+    assert!(why.contains("has no texts in \"fr\""), "{why}");
+}
+
+/// The package's own words for everything that is in no listed group; languages without any have ours, or the code.
+#[test]
+fn what_is_in_no_listed_reason_has_words_in_any_language() {
+    let mut reasons = fixture("reasons-lightgbm").reasons.unwrap();
+    let said = |reasons: &Reasons, language: &str| crate::explain::live::other(reasons, language);
+    assert_eq!(said(&reasons, "de"), "Andere Merkmale");
+    assert_eq!(said(&reasons, "en-GB"), "Other features");
+    assert_eq!(said(&reasons, "fr"), "OTHER");
+    let package = super::fixtures::changed("reasons-lightgbm", |folder| {
+        let path = folder.join("model.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let other = "[reasons]\nother = { de = \"Alles {{andere}}\" }";
+        std::fs::write(&path, text.replace("[reasons]", other)).unwrap();
+    });
+    reasons.other = package.reasons.unwrap().other;
+    assert_eq!(said(&reasons, "de"), "Alles {andere}");
+    assert_eq!(said(&reasons, "en"), "Other features");
 }

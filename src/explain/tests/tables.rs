@@ -87,7 +87,7 @@ fn a_row_is_explained_alike_alone_and_among_others() {
     let background = draw.rows(features, 50);
     let rows = draw.rows(features, 1024);
     // The smaller tables leave some leaves without one.
-    for (max_bytes, some_without) in [(AMPLE, false), (1 << 20, true)] {
+    for (max_bytes, some_without) in [(AMPLE, false), (5 << 17, true)] {
         let tables = Tables::new(&ensemble, &background, max_bytes).unwrap();
         assert_eq!(tables.effort().1 > 0, some_without, "{:?}", tables.effort());
         let together = explain(&tables, &rows);

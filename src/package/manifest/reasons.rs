@@ -25,6 +25,7 @@ pub(in crate::package) struct Explaining {
     pub permutations: usize,
     pub language: String,
     pub groups: Vec<Group>,
+    pub other: BTreeMap<String, Template>,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +35,7 @@ pub(super) struct ReasonsTable {
     background: Spanned<String>,
     permutations: Option<Spanned<i64>>,
     language: Spanned<String>,
+    other: Option<Spanned<Texts>>,
 }
 
 #[derive(Deserialize)]
@@ -72,8 +74,8 @@ impl Reader<'_> {
         let span = table.span();
         let table = table.into_inner();
         let method = self.method(&table.method)?;
-        // The trees of a classifier that gives probabilities alone say its margin.
-        if manifest.margin.is_none() && method != Method::Tree {
+        // The file of a classifier that gives probabilities alone says its margin, if it is exact.
+        if manifest.margin.is_none() && method == Method::Permutation {
             let message = "`[reasons]` without `output.margin`: reasons explain the margin, the log-odds; \
                            name the output that gives it";
             return Err(self.refuse(span, message));
@@ -88,6 +90,10 @@ impl Reader<'_> {
             permutations: self.permutations(method, table.permutations.as_ref())?,
             language: table.language.get_ref().clone(),
             groups: self.groups(groups.get_ref(), &manifest.features)?,
+            other: match &table.other {
+                Some(texts) => self.texts("other", "reasons", texts, &[], &manifest.features)?,
+                None => BTreeMap::new(),
+            },
         };
         let languages = &explaining.groups[0].raises;
         if !languages.contains_key(&explaining.language) {
@@ -97,6 +103,18 @@ impl Reader<'_> {
                 list(languages.keys())
             );
             return Err(self.refuse(table.language.span(), message));
+        }
+        if let Some(texts) = &table.other
+            && let Some(language) = explaining
+                .other
+                .keys()
+                .find(|it| !languages.contains_key(*it))
+        {
+            let message = format!(
+                "`other` of `reasons` is in {language}, but the other texts in {}; write one of these",
+                list(languages.keys())
+            );
+            return Err(self.refuse(texts.span(), message));
         }
         Ok(Some(explaining))
     }

@@ -32,7 +32,9 @@ pub struct Case<'a> {
     pub package: &'a str,
     pub rows: &'a str,
     pub events: &'a [String],
-    /// What becomes of the explanation that a row has, before it is signed.
+    /// Of the texts in scored records; empty: the package's own.
+    pub language: &'a str,
+    /// What becomes of the explanation that a row has, before it is signed; empty: it has none then.
     pub alter: fn(&str) -> String,
 }
 
@@ -147,9 +149,18 @@ impl Bank {
 
     /// What the command prints, and how it ends.
     pub fn printed(&self, event: &str, form: Form) -> (String, Result<()>) {
+        self.printed_in(event, None, form)
+    }
+
+    pub fn printed_in(
+        &self,
+        event: &str,
+        language: Option<&str>,
+        form: Form,
+    ) -> (String, Result<()>) {
         let path = self.folder.path().join("page");
         let out = Sink::open(Some(&path)).unwrap();
-        let ended = run(&self.request(event, None, form), &self.ledger, out);
+        let ended = run(&self.request(event, language, form), &self.ledger, out);
         (fs::read_to_string(&path).unwrap_or_default(), ended)
     }
 }
@@ -159,10 +170,12 @@ fn config(folder: &Path, case: &Case<'_>) -> Config {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
     let text = format!(
         "[pipeline]\nname = \"payments\"\ninstance = \"a\"\n[input]\ntopic = \"payments\"\nschema = \"{models}/event.avsc\"\n\
-         [model]\npackage = \"{models}/{package}\"\n[explain]\nrows = \"{rows}\"\none_in = 0\n",
+         [model]\npackage = \"{models}/{package}\"\n[explain]\nrows = \"{rows}\"\none_in = 0\n\
+         language = \"{language}\"\n",
         models = models.display(),
         package = case.package,
         rows = case.rows,
+        language = case.language,
     );
     fs::write(&file, text).unwrap();
     Config::load(Some(&file), &[], &crate::config::environment()).unwrap()
@@ -176,7 +189,8 @@ fn altered(rows: &RecordBatch, alter: fn(&str) -> String) -> RecordBatch {
     };
     let mut columns = rows.columns().to_vec();
     let told = columns[at].as_string::<i32>().iter();
-    let told: ArrayRef = Arc::new(told.map(|text| text.map(alter)).collect::<StringArray>());
+    let told = told.map(|text| text.map(alter).filter(|text| !text.is_empty()));
+    let told: ArrayRef = Arc::new(told.collect::<StringArray>());
     columns[at] = told;
     RecordBatch::try_new(schema, columns).unwrap()
 }

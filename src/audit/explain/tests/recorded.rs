@@ -1,7 +1,7 @@
 //! What a row says of its explanation, and how it is compared.
 
 use super::super::Comparison;
-use super::super::recorded::{Recorded, codes};
+use super::super::recorded::{Allowed, Recorded, codes};
 use crate::archive::leaf::Value;
 use crate::infer::testing::fixture;
 use crate::package::Package;
@@ -61,6 +61,15 @@ fn a_row_without_an_explanation_has_none_and_a_wrong_one_is_refused() {
         (text("-1.5", "\"-1.5\""), "has no number for `distance_km`"),
         (text("\"hour\"", "\"minute\""), "lacks `hour`"),
         (text("\"hour\":-0.0,", ""), "is of other features"),
+        // Of two, readers take one or the other.
+        (
+            text("\"hour\":-0.0", "\"hour\":1.5,\"hour\":-0.0"),
+            "is no explanation",
+        ),
+        (
+            text("\"base\":-0.1", "\"base\":1.5,\"base\":-0.1"),
+            "is no explanation",
+        ),
     ] {
         let why = read(value).unwrap_err();
         assert!(why.contains(says), "{says}: {why}");
@@ -75,14 +84,28 @@ fn another_runtime_may_differ_within_the_tolerance_and_the_same_not_at_all() {
         .unwrap()
         .unwrap();
     ours.reasons = codes(&package, &ours.contributions);
-    let compare = |change: f64, is_exact: bool| {
+    let compare = |change: f64, allowed: Allowed| {
         let mut other = ours.clone();
         other.contributions[5] += change;
-        other.compare(&ours, &package, 1.0, is_exact)
+        other.compare(&ours, &package, allowed)
     };
-    assert_eq!(compare(0.0, true), Ok(Comparison::Same));
-    assert_eq!(compare(1e-7, false), Ok(Comparison::WithinTolerance));
-    assert_eq!(compare(1e-7, true).unwrap_err().len(), 1);
-    assert_eq!(compare(1e-5, false).unwrap_err().len(), 1);
-    assert_eq!(compare(f64::NAN, false).unwrap_err().len(), 2);
+    let near = |on_device, largest| Allowed::Relative { on_device, largest };
+    let cpu = near(false, 1.0);
+    assert_eq!(compare(0.0, Allowed::Nothing), Ok(Comparison::Same));
+    assert_eq!(compare(1e-7, cpu), Ok(Comparison::WithinTolerance));
+    assert_eq!(compare(1e-7, Allowed::Nothing).unwrap_err().len(), 1);
+    assert_eq!(compare(1e-5, cpu).unwrap_err().len(), 1);
+    assert_eq!(compare(f64::NAN, cpu).unwrap_err().len(), 2);
+    // Differences of large margins, and those of a device, are less sure.
+    assert_eq!(
+        compare(1e-5, near(false, 20.0)),
+        Ok(Comparison::WithinTolerance)
+    );
+    assert_eq!(
+        compare(1e-5, near(true, 1.0)),
+        Ok(Comparison::WithinTolerance)
+    );
+    assert_eq!(compare(1e-4, near(true, 1.0)).unwrap_err().len(), 1);
+    // What was recorded does not widen what is allowed.
+    assert_eq!(compare(1e300, near(true, 1.0)).unwrap_err().len(), 2);
 }

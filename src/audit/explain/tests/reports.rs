@@ -18,6 +18,7 @@ fn open(test: &str, rows: &str, events: &[String]) -> Option<Bank> {
         package: PACKAGE,
         rows,
         events,
+        language: "",
         alter: same,
     };
     Bank::open(test, &case)
@@ -134,6 +135,7 @@ fn a_recorded_explanation_that_is_not_the_model_s_is_a_finding() {
             package: PACKAGE,
             rows: "all",
             events: &events,
+            language: "",
             alter,
         };
         let Some(bank) = Bank::open(name, &case) else {
@@ -173,6 +175,7 @@ fn a_recorded_explanation_that_cannot_be_read_is_an_error_without_its_text() {
         package: PACKAGE,
         rows: "all",
         events: &events,
+        language: "",
         alter: |_| "{\"method\":\"secret\"}".to_owned(),
     };
     let Some(bank) = Bank::open(name, &case) else {
@@ -217,6 +220,7 @@ fn a_package_that_does_not_say_how_is_named_with_what_it_lacks() {
         package: "lightgbm",
         rows: "all",
         events: &events,
+        language: "",
         alter: same,
     };
     let Some(bank) = Bank::open(name, &case) else {
@@ -252,9 +256,88 @@ fn the_language_is_the_package_s_or_the_one_asked_for() {
     assert_eq!((&*english, &*german), ("en", "de"));
     assert_eq!(own.len(), asked.len());
     assert!(own.iter().zip(&asked).all(|(own, asked)| own != asked));
-    let error = bank.report_in("tx-0", "fr").unwrap_err();
-    assert_eq!(error.exit, Exit::Usage);
-    assert!(error.to_string().contains("write one of de, en"), "{error}");
+    // Near enough, and not at all.
+    let near = bank.report_in("tx-0", "de-AT").unwrap();
+    assert_eq!(texts(near), (german, asked));
+    let far = bank.report_in("tx-0", "fr-CA").unwrap();
+    let explanation = far.occurrences[0].explanation.clone().unwrap();
+    assert_eq!(explanation.language_asked.as_deref(), Some("fr-CA"));
+    assert_eq!(texts(far), (english, own));
+    for (form, says) in [
+        (Form::Text, "en: the package has no texts in fr-CA"),
+        (
+            Form::Html,
+            "The model package has no texts in fr-CA: the reasons are in en.",
+        ),
+        (Form::Json, "\"language_asked\": \"fr-CA\""),
+    ] {
+        let page = bank.printed_in("tx-0", Some("fr-CA"), form).0;
+        assert!(page.contains(says), "{page}");
+    }
+}
+
+/// What a customer was told live is what the archive tells.
+#[test]
+fn the_language_is_that_of_the_scored_record() {
+    let name = "audit::explain::the_language_is_that_of_the_scored_record";
+    let events = events(1);
+    let case = Case {
+        package: PACKAGE,
+        rows: "all",
+        events: &events,
+        language: "de-AT",
+        alter: same,
+    };
+    let Some(bank) = Bank::open(name, &case) else {
+        return;
+    };
+    let again = explained(&bank, 0);
+    assert_eq!((&*again.language, again.language_asked), ("de", None));
+    let record = bank.records[0].as_ref().unwrap();
+    let reasons = format!("\"reasons\":{}", json(&again.reasons));
+    assert!(record.contains(&reasons), "{reasons} is not in {record}");
+}
+
+/// A lane may have no explanation of a row, and whoever asks later is told so, and not that none was wanted.
+#[test]
+fn an_explanation_that_was_due_and_is_missing_is_said() {
+    let name = "audit::explain::an_explanation_that_was_due_and_is_missing_is_said";
+    let events = events(EVENTS);
+    let case = Case {
+        package: PACKAGE,
+        rows: "not_approved",
+        events: &events,
+        language: "",
+        alter: |_| String::new(),
+    };
+    let Some(bank) = Bank::open(name, &case) else {
+        return;
+    };
+    let mut approved = 0;
+    for offset in 0..EVENTS {
+        let told = told(&bank, offset);
+        assert_eq!(told.findings, [""; 0]);
+        let (again, decided) = (told.explanation.unwrap(), told.decision.unwrap());
+        let event = format!("tx-{offset}");
+        let said = |form| bank.printed(&event, form).0;
+        let pages = [Form::Text, Form::Html, Form::Json].map(said);
+        let words = [
+            "though the recorded configuration asked for one",
+            "though the recorded configuration asked for one",
+            "\"recorded\": \"due_not_recorded\"",
+        ];
+        let is_due = decided.decision != "approve";
+        approved += usize::from(!is_due);
+        let expected = match is_due {
+            true => Comparison::DueNotRecorded,
+            false => Comparison::NotRecorded,
+        };
+        assert_eq!(again.recorded, expected, "{offset}");
+        for (page, words) in pages.iter().zip(words) {
+            assert_eq!(page.contains(words), is_due, "{offset}: {page}");
+        }
+    }
+    assert!((1..EVENTS).contains(&approved), "{approved}");
 }
 
 /// What somebody else wrote cannot become part of the page, and the page asks for nothing from elsewhere.
