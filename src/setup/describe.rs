@@ -2,6 +2,7 @@
 
 use super::{Setup, device};
 use crate::config::Config;
+use crate::explain::live::Rows;
 use crate::infer::Model;
 use crate::package::Package;
 
@@ -51,5 +52,45 @@ impl Setup {
             }
         };
         format!("{}, in chunks of {used:?} rows{why}", self.admission)
+    }
+
+    /// How decisions are explained, for people and logs.
+    #[must_use]
+    pub fn describe_reasons(&self) -> String {
+        match &self.narrator {
+            None => "decisions are not explained: the package has no [reasons]".to_owned(),
+            Some(narrator) => {
+                let Some(explainer) = narrator.explainer() else {
+                    return "no event is explained: explain.rows is \"none\"".to_owned();
+                };
+                let rows = match narrator.rows() {
+                    Rows::None => "no event".to_owned(),
+                    Rows::All => "all events".to_owned(),
+                    Rows::NotApproved { one_in: 0 } => "events that are not approved".to_owned(),
+                    Rows::NotApproved { one_in } => {
+                        format!("events that are not approved, and one in {one_in} of the others")
+                    }
+                };
+                format!("{} for {rows}: {}", explainer.method(), explainer.summary())
+            }
+        }
+    }
+
+    /// One line for people and logs.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let unknown = match self.package.golden {
+            Some(_) => String::new(),
+            None => format!("; {}", NO_GOLDEN_ROWS),
+        };
+        format!(
+            "model {} (sha256 {:.12}) on onnxruntime {} {}{}, {}{unknown}",
+            self.package.title(),
+            self.package.model.digest.to_string(),
+            self.runtime.version(),
+            self.provider,
+            device::said(self.nodes.as_ref()),
+            self.admission
+        )
     }
 }

@@ -150,7 +150,7 @@ fn a_linear_model_that_is_not_the_golden_one_is_refused() {
             let why = explainer(package, AMPLE)
                 .err()
                 .unwrap_or_else(|| panic!("{name}: {what}"));
-            assert!(why.contains("golden.json has"), "{name}, {what}: {why}");
+            assert!(why.contains("golden.json: "), "{name}, {what}: {why}");
         }
         let mut trees = fixture(name);
         trees.reasons.as_mut().unwrap().method = Method::Tree;

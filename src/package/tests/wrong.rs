@@ -59,7 +59,7 @@ fn a_value_of_another_type_is_named_with_its_key_and_what_to_write() {
         (
             "[\"count\"]",
             "\"count\"",
-            ":46: reason 2: `features` is a text; write names of features, like",
+            ":47: reason 2: `features` is a text; write names of features, like",
         ),
         (
             "[\"amount\", \"ratio\"]",
@@ -69,12 +69,12 @@ fn a_value_of_another_type_is_named_with_its_key_and_what_to_write() {
         (
             "en = \"Few payments\"",
             "en = 0",
-            ":48: reason 2: `lowers.en` is a whole number; write a text, in quotes",
+            ":49: reason 2: `lowers.en` is a whole number; write a text, in quotes",
         ),
         (
             "impute = 1\n",
             "impute = true\n",
-            ":75: feature 4: `impute` is true or false; write a number, without quotes",
+            ":76: feature 4: `impute` is true or false; write a number, without quotes",
         ),
         (
             "contactless = 0",
@@ -134,12 +134,12 @@ fn a_key_that_is_missing_or_unknown_is_named_in_its_table() {
         (
             "sql = \"amount_ratio\"",
             "",
-            ":60: feature 2 has no `sql`; write an expression over the event's columns",
+            ":61: feature 2 has no `sql`; write an expression over the event's columns",
         ),
         (
             "sql = \"amount_ratio\"",
             "sq = \"amount_ratio\"",
-            ":62: feature 2: `sq` is unknown; write one of `name`, `sql`",
+            ":63: feature 2: `sq` is unknown; write one of `name`, `sql`",
         ),
         ("language = \"en\"", "", ":32: reasons has no `language`"),
     ] {
