@@ -14,7 +14,7 @@ MADE = None
 KEYS = {
     "feature": "features", "reason": "reasons", "card": "facts", "policy.rule": "rules",
     "policy.version": "policy_version", "policy.review": "review", "policy.decline": "decline",
-    "reasons.language": "language", "reasons.permutations": "permutations",
+    "reasons.language": "language", "reasons.permutations": "permutations", "reasons.other": "other",
     "name": MADE, "version": MADE, "model": MADE, "output": MADE, "reasons.method": MADE, "reasons.background": MADE,
 }
 TABLES = ("policy", "reasons")

@@ -35,7 +35,7 @@ SHUFFLED_ROWS = 10_000
 
 def pack(
     model, data, out, name, version, *, features=None, reasons=None, language="en", review=0.5, decline=0.9,
-    policy_version="1", rules=None, background_rows=50, permutations=2, seed=1, facts=None, probity=None,
+    policy_version="1", rules=None, other=None, background_rows=50, permutations=2, seed=1, facts=None, probity=None,
 ):
     """Writes the folder `out`, which must not exist, and returns what was measured.
 
@@ -44,6 +44,7 @@ def pack(
     features   [{"name": …, "sql": …, "impute": …}] in the model's order, with the keys of [[feature]] in model.toml; by
                default the columns, each by its name. Where there are `categories`, the sample holds their codes
     reasons    [{"code": …, "features": […], "raises": {language: text}, "lowers": {…}}]; by default one per feature
+    other      {language: text} of what is in no listed reason; by default probity's own words
     rules      [{"name": …, "when": …, "decision": …}], which make decisions stricter
     facts      {what: text} for MODEL_CARD.md: where the data came from, what the model is for, how good it is
     probity    the program that is to check the package before it is there; by default nobody asks it
@@ -60,6 +61,8 @@ def pack(
         raise Refused(f"review {review} and decline {decline}: write thresholds from 0 to 1, and none for review above decline's")
     checked_tables("feature", features or [], FEATURE_KEYS, FEATURE_KEYS[:1])
     checked_tables("reason", reasons or [], REASON_KEYS, REASON_KEYS)
+    if other is not None and not (isinstance(other, dict) and all(isinstance(words, str) for words in other.values())):
+        raise Refused("reasons.other is no table of texts; write one for each language, like { en = \"Everything else\" }")
     rules = checked_tables("policy.rule", rules or [], RULE_KEYS, RULE_KEYS[:3])
     if not 1 <= background_rows <= BACKGROUND_ROWS_MAX:
         raise Refused(f"{background_rows} background rows; 1 to {BACKGROUND_ROWS_MAX} are allowed")
@@ -118,7 +121,7 @@ def pack(
         "golden.json": as_json(document),
         "reference.json": reference.encode(),
         "model.toml": manifest(
-            name, version, sizes, policy_version, review, decline, rules, source.method, permutations, language, features, reasons
+            name, version, sizes, policy_version, review, decline, rules, source.method, permutations, language, other, features, reasons
         ).encode(),
         "MODEL_CARD.md": card(name, version, source, features, accepts, sample, background, measured, facts or {}, seed).encode(),
     }
@@ -359,7 +362,7 @@ def text(value):
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def manifest(name, version, sizes, policy_version, review, decline, rules, method, permutations, language, features, reasons):
+def manifest(name, version, sizes, policy_version, review, decline, rules, method, permutations, language, other, features, reasons):
     lines = [f"name = {text(name)}", f"version = {text(version)}", "", "[model]", 'file = "model.onnx"', f"chunk_rows = {sizes}"]
     lines += ['golden = "golden.json"', 'reference = "reference.json"', 'card = "MODEL_CARD.md"', 'matrix = "input"', "", "[output]", 'probability = { name = "score" }', 'margin = { name = "margin" }']
     lines += ["", "[policy]", f"version = {text(policy_version)}", f"review = {float(review)!r}", f"decline = {float(decline)!r}"]
@@ -368,10 +371,11 @@ def manifest(name, version, sizes, policy_version, review, decline, rules, metho
     lines += ["", "[reasons]", f"method = {text(method)}", 'background = "background.json"', f"language = {text(language)}"]
     if method == "permutation":
         lines.append(f"permutations = {permutations}")
+    if other:
+        lines.append(f"other = {texts(other)}")
     for each in reasons:
         lines += ["", "[[reason]]", f"code = {text(each['code'])}", f"features = [{', '.join(map(text, each['features']))}]"]
-        for key in ("raises", "lowers"):
-            lines.append(f"{key} = {{ {', '.join(f'{text(code)} = {text(words)}' for code, words in each[key].items())} }}")
+        lines += [f"{key} = {texts(each[key])}" for key in ("raises", "lowers")]
     for each in features:
         lines += ["", "[[feature]]", f"name = {text(each['name'])}", f"sql = {text(each['sql'])}", 'type = "float32"']
         if "impute" in each:
@@ -383,6 +387,10 @@ def manifest(name, version, sizes, policy_version, review, decline, rules, metho
             lines.append(f"range = [{', '.join(repr(float(value)) for value in each['range'])}]")
         lines += [f"{key} = {text(each[key])}" for key in ("unit", "description", "personal") if key in each]
     return "\n".join(lines) + "\n"
+
+
+def texts(by_language):
+    return f"{{ {', '.join(f'{text(code)} = {text(words)}' for code, words in by_language.items())} }}"
 
 
 def card(name, version, source, features, accepts, sample, background, measured, facts, seed):

@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 sys.path.insert(0, str(DEPLOY))
-from pack_model import Refused, distributions, exact, leaves, models, pack, package, trees  # noqa: E402
+from pack_model import Refused, distributions, exact, given, leaves, models, pack, package, trees  # noqa: E402
 
 ROWS = 600
 # Not in the lock, because it brings gigabytes of CUDA: deploy/README.md says how to have it here.
@@ -150,6 +150,19 @@ class Packing(unittest.TestCase):
         rows, score = decoded(self.golden(folder), "columns"), make.decode(self.golden(folder)["score"])
         self.assertLess(np.max(np.abs(model.predict_proba(rows)[:, 1] - score)), 1e-6)
         self.assertTrue(np.all(np.isfinite(make.decode(self.golden(folder)["margin"]))))
+
+    def test_every_key_of_the_schema_has_a_place(self):
+        """A key that is new in model.toml must go on into the next package, or be said to be made here."""
+        schema = json.loads((DEPLOY.parent / "schemas/model.schema.json").read_text())
+
+        def of(table):
+            found = schema["properties"][table]
+            if "$ref" in found:
+                found = schema["$defs"][found["$ref"].rsplit("/", 1)[1]]
+            return {f"{table}.{key}" for key in found["properties"]}
+
+        keys = set(schema["properties"]) - set(given.TABLES) | set().union(*map(of, given.TABLES))
+        self.assertEqual(keys - set(given.KEYS), set())
 
     def test_torch(self):
         try:
@@ -400,7 +413,7 @@ class Packing(unittest.TestCase):
         ]
         for rule in rules:
             policy += "[[policy.rule]]\n" + "".join(f"{key} = {package.text(value)}\n" for key, value in rule.items())
-        (self.folder / "f.toml").write_text(f'name = "old"\n[model]\nfile = "old.onnx"\n{policy}[reasons]\nlanguage = "de"\n')
+        (self.folder / "f.toml").write_text(f'name = "old"\n[model]\nfile = "old.onnx"\n{policy}[reasons]\nlanguage = "de"\nother = {{ de = "Alles andere" }}\n')
         file = str(self.folder / "f.toml")
         ran = self.command(self.folder / "m.txt", "--features", file)
         self.assertEqual(ran.returncode, 0, ran.stderr)
@@ -408,6 +421,7 @@ class Packing(unittest.TestCase):
         manifest = tomllib.loads((self.folder / "out/model.toml").read_text())
         self.assertEqual(manifest["policy"], {"version": "7", "review": 0.25, "decline": 0.75, "rule": rules})
         self.assertEqual(manifest["reasons"]["language"], "de")
+        self.assertEqual(manifest["reasons"]["other"], {"de": "Alles andere"})
         (self.folder / "out").rename(self.folder / "first")
         ran = self.command(self.folder / "m.txt", "--features", file, "--review", "0.5")
         self.assertEqual(ran.returncode, 1)
