@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Fatal, Result};
 use crate::keys::Keys;
 
-const FILES: [(&str, &[u8]); 6] = [
+const FILES: [(&str, &[u8]); 7] = [
     ("payment.avsc", include_bytes!("../../schemas/payment.avsc")),
     (
         "card-risk/model.toml",
@@ -27,6 +27,10 @@ const FILES: [(&str, &[u8]); 6] = [
     (
         "card-risk/reference.json",
         include_bytes!("../../config/models/card-risk/reference.json"),
+    ),
+    (
+        "card-risk/MODEL_CARD.md",
+        include_bytes!("../../config/models/card-risk/MODEL_CARD.md"),
     ),
 ];
 
@@ -62,4 +66,19 @@ pub fn make_keys(folder: &Path) -> Result<PathBuf> {
     }
     Keys::create(&keys, "demo.example")?;
     Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::Package;
+
+    #[test]
+    fn the_program_carries_the_whole_package() {
+        let unpacked = unpack().unwrap();
+        let carried = Package::load(&unpacked.join("card-risk")).unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models/card-risk");
+        assert_eq!(carried.digest(), Package::load(&source).unwrap().digest());
+        fs::remove_dir_all(unpacked).unwrap();
+    }
 }

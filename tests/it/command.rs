@@ -51,6 +51,33 @@ fn a_command_that_reads_no_configuration_refuses_one() {
 }
 
 #[test]
+fn the_demo_ends_by_itself_with_an_archive_that_is_verified() {
+    if kit::runtime().is_none() {
+        return;
+    }
+    let folder = kit::folder("command-demo");
+    let ended = audit(
+        &folder,
+        [
+            "demo",
+            "--seconds",
+            "2",
+            "--rate",
+            "200",
+            "--archive",
+            "archive",
+        ],
+    );
+    assert_eq!(ended.code, 0, "{ended}");
+    // As it is printed for who wants to look.
+    let mut words = ended.stdout.split_whitespace();
+    let key = words.find(|word| word.starts_with("demo.example+"));
+    let key = key.unwrap_or_else(|| panic!("{ended}"));
+    let verified = audit(&folder, ["verify", "archive", "--key", key]);
+    assert_eq!(verified.code, 0, "{verified}");
+}
+
+#[test]
 fn a_package_of_the_command_line_is_named_by_its_argument() {
     let folder = kit::folder("command-package");
     std::fs::write(folder.join("events"), "").unwrap();
