@@ -14,8 +14,8 @@ mod tests;
 use crate::record::{Decision, Digest};
 
 pub use compiled::{CompiledPolicy, Ruled};
-pub(crate) use rules::is_plain;
 pub use rules::{BadRule, RULES_MAX, Rule};
+pub(crate) use rules::{NAME_MAX_BYTES, is_plain};
 
 /// The thresholds and the rules of one model package.
 #[derive(Clone, PartialEq, Debug)]

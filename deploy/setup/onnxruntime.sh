@@ -2,7 +2,7 @@
 # Makes sure that ONNX Runtime's shared library is in the cache, and prints its path.
 #
 #   onnxruntime.sh         for the CPU
-#   onnxruntime.sh cuda    of another version, with its CUDA provider beside it, for x86_64 (251 MB to fetch); CUDA's own
+#   onnxruntime.sh cuda    of another version, with its CUDA provider beside it, for x86_64 (256 MB to fetch); CUDA's own
 #                          libraries are not there
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

@@ -7,7 +7,7 @@ use crate::record::Decision;
 
 /// A name of a rule is a label of a metric, and each condition is asked of each event: so they are few.
 pub const RULES_MAX: usize = 64;
-const NAME_MAX_BYTES: usize = 64;
+pub(crate) const NAME_MAX_BYTES: usize = 64;
 
 /// A rule: where its condition holds, the decision is at least this strict.
 #[derive(Clone, PartialEq, Eq, Debug)]

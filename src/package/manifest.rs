@@ -19,7 +19,7 @@ mod wrong;
 pub(super) use reasons::Explaining;
 
 use super::{Class, FeatureSpec, Inputs, MANIFEST, Output, Pick, SIGNATURE};
-use crate::decide::Policy;
+use crate::decide::{NAME_MAX_BYTES, Policy, is_plain};
 use crate::error::{Fatal, Result};
 use crate::features::FeatureType;
 use about::Bounds;
@@ -29,7 +29,6 @@ use reasons::{ReasonTable, ReasonsTable};
 
 const FEATURES_MAX: usize = 4096;
 const CHUNK_ROWS_MAX: i64 = 4096;
-const NAME_MAX_BYTES: usize = 64;
 
 /// Integers beyond this have no exact 64-bit float, which is how `impute` is written.
 const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
@@ -182,8 +181,7 @@ impl Reader<'_> {
     /// Names stand in headers, metrics, paths and lines of text, so they are one plain word.
     fn plain_name(&self, key: &str, name: &Spanned<String>) -> Result<String> {
         let text = name.get_ref();
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
-        if text.is_empty() || text.len() > NAME_MAX_BYTES || !text.chars().all(is_plain) {
+        if !is_plain(text) {
             let message = format!(
                 "`{key}` is {text:?}; write 1 to {NAME_MAX_BYTES} ASCII letters, digits, `.`, `_`, `+` or `-`"
             );

@@ -40,6 +40,17 @@ pub fn changed(name: &str, change: impl FnOnce(&Path)) -> Package {
     Package::load(folder.path()).expect("the change leaves a package")
 }
 
+/// The fixture without the last row of its background.
+fn with_another_background(name: &str) -> Package {
+    let mut package = fixture(name);
+    let background = &mut package.reasons.as_mut().unwrap().background;
+    background.rows -= 1;
+    for column in &mut background.columns {
+        *column = column.slice(0, background.rows);
+    }
+    package
+}
+
 /// With the trees of the ONNX file changed, and without the scores that would give the change away first.
 fn with_other_trees(name: &str, change: impl FnOnce(&mut onnx::Node)) -> Package {
     with_other_graph(name, |graph| {
@@ -136,13 +147,7 @@ fn a_linear_model_that_is_not_the_golden_one_is_refused() {
     };
     for name in LINEAR {
         let heavier = with_other_graph(name, weights);
-        let mut other_background = fixture(name);
-        let reasons = other_background.reasons.as_mut().unwrap();
-        let rows = reasons.background.rows - 1;
-        for column in &mut reasons.background.columns {
-            *column = column.slice(0, rows);
-        }
-        reasons.background.rows = rows;
+        let other_background = with_another_background(name);
         for (what, package) in [
             ("another weight", &heavier),
             ("another background", &other_background),
@@ -174,13 +179,7 @@ fn a_model_that_is_not_the_golden_one_is_refused() {
             let values = node.attribute.iter_mut().find(|a| a.name == "nodes_values");
             values.unwrap().floats[0] += 0.75;
         });
-        let mut other_background = fixture(name);
-        let reasons = other_background.reasons.as_mut().unwrap();
-        let rows = reasons.background.rows - 1;
-        for column in &mut reasons.background.columns {
-            *column = column.slice(0, rows);
-        }
-        reasons.background.rows = rows;
+        let other_background = with_another_background(name);
         for (what, package) in [
             ("swapped children", &swapped),
             ("another threshold", &moved),
